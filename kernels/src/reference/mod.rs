@@ -1,0 +1,1 @@
+//! CPU twins of the kernels, one file each.

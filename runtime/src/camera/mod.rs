@@ -1,0 +1,1 @@
+//! The camera branch: images to the camera BEV map.

@@ -1,0 +1,1 @@
+//! Readers of nuScenes and T4 datasets and of single files.

@@ -1,0 +1,1 @@
+//! The frame: build, submit, results.

@@ -1,0 +1,1 @@
+//! Dense networks described once: ops, builder, the networks of BEVFusion, ONNX.

@@ -1,0 +1,1 @@
+//! From raw head outputs to boxes: decoding, filters, suppression.

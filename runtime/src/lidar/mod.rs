@@ -1,0 +1,1 @@
+//! The LiDAR branch: sweeps to the LiDAR BEV map.

@@ -1,0 +1,5 @@
+//! What comes out: boxes, and the forms in which people look at them.
+
+mod detection;
+
+pub use detection::Detection;

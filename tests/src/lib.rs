@@ -1,0 +1,7 @@
+//! Everything that crosses the crates of bevfusion-rt: golden files, formula weights and the
+//! conformance suite that every engine is held to.
+#![forbid(unsafe_code)]
+
+pub mod golden;
+pub mod ops;
+pub mod report;
