@@ -126,7 +126,7 @@ impl Report {
 
 fn measure(got: &[f64], want: &[f64], tolerance: Tolerance) -> (f64, f64) {
     let difference = |(a, b): (&f64, &f64)| {
-        if a == b || (a.is_nan() && b.is_nan()) {
+        if a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()) {
             0.0
         } else {
             (a - b).abs()
