@@ -123,7 +123,7 @@ fn encode(image: &RgbImage, encoder: impl ImageEncoder) -> Result<(), ImageError
     };
     encoder
         .write_image(&image.pixels, width, height, ExtendedColorType::Rgb8)
-        .map_err(|_| refused())
+        .map_err(|_too_long| refused())
 }
 
 #[cfg(test)]
@@ -178,10 +178,22 @@ mod tests {
 
     #[test]
     fn a_size_bomb_is_refused_before_memory_is_taken() {
-        let mut png = encode_png(&gradient()).expect("png");
-        // Width and height of the IHDR chunk; its checksum no longer fits either.
-        png[16..24].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
-        assert!(decode_image(&png).is_err());
+        let mut jpeg = encode_jpeg(&gradient(), 90).expect("jpeg");
+        let frame = jpeg
+            .windows(2)
+            .position(|pair| pair == [0xFF, 0xC0])
+            .expect("a frame header");
+        // Rows and columns, big-endian, behind the marker, the length and the precision.
+        jpeg[frame + 5..frame + 9].copy_from_slice(&[0xFF, 0xDC, 0xFF, 0xDC]);
+        let refused = decode_image(&jpeg).expect_err("65,500 pixels an edge");
+        let limits = matches!(
+            refused,
+            ImageError::Decode {
+                source: ::image::ImageError::Limits(_),
+                ..
+            }
+        );
+        assert!(limits, "{refused}");
     }
 
     #[test]

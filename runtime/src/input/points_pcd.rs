@@ -1,4 +1,4 @@
-//! PCD files, ASCII and binary, version 0.7 (and older ones with the same keys).
+//! PCD files, ASCII and binary, version 0.7.
 //!
 //! In: the bytes of a file. Out: four columns x, y, z (m), intensity (as stored; 0 where the file has
 //! none), in the file's order of points. Fields may stand in any order and have any numeric type;
@@ -118,80 +118,78 @@ fn wrong(key: &'static str, expected: &str, found: &str) -> PointsError {
     }
 }
 
-/// Header lines as (key, words), without comments, and what follows `DATA`.
-fn header_lines(bytes: &[u8]) -> Result<(Vec<(&str, &str)>, &[u8]), PointsError> {
-    let mut lines = Vec::new();
-    let mut rest = bytes;
-    while let Some(end) = rest.iter().take(HEADER_LIMIT).position(|b| *b == b'\n') {
-        let line = str::from_utf8(&rest[..end]).unwrap_or("#").trim();
-        rest = &rest[end + 1..];
-        if line.is_empty() || line.starts_with('#') {
-            continue;
+/// The lines of a header, without comments, and what follows `DATA`.
+struct Lines<'a> {
+    /// Key and words.
+    lines: Vec<(&'a str, &'a str)>,
+    data: &'a [u8],
+}
+
+impl<'a> Lines<'a> {
+    fn new(bytes: &'a [u8]) -> Result<Self, PointsError> {
+        let mut lines = Vec::new();
+        let mut rest = bytes;
+        while let Some(end) = rest.iter().take(HEADER_LIMIT).position(|b| *b == b'\n') {
+            let line = str::from_utf8(&rest[..end]).unwrap_or("#").trim();
+            rest = &rest[end + 1..];
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (key, words) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+            lines.push((key, words.trim()));
+            if key == "DATA" {
+                return Ok(Self { lines, data: rest });
+            }
+            if bytes.len() - rest.len() > HEADER_LIMIT {
+                break;
+            }
         }
-        let (key, words) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        lines.push((key, words.trim()));
-        if key == "DATA" {
-            return Ok((lines, rest));
-        }
-        if bytes.len() - rest.len() > HEADER_LIMIT {
-            break;
-        }
+        let start = bytes[..bytes.len().min(16)].escape_ascii();
+        let found = format!("no such line (the file starts with \"{start}\")");
+        let expected = "a line `DATA ascii` or `DATA binary`";
+        Err(wrong("DATA", expected, &found))
     }
-    let start: String = bytes
-        .iter()
-        .take(16)
-        .map(|b| b.escape_ascii().to_string())
-        .collect();
-    let found = format!("no such line (the file starts with \"{start}\")");
-    Err(wrong(
-        "DATA",
-        "a line `DATA ascii` or `DATA binary`",
-        &found,
-    ))
+
+    fn get(&self, key: &str) -> Option<&'a str> {
+        let line = self.lines.iter().find(|(k, _)| *k == key);
+        line.map(|(_, words)| *words)
+    }
+
+    fn words(&self, key: &str) -> Vec<&'a str> {
+        self.get(key)
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect()
+    }
+
+    /// The words of a line that has one per field.
+    fn per_field(&self, key: &'static str, fields: usize) -> Result<Vec<&'a str>, PointsError> {
+        let words = self.words(key);
+        if words.len() == fields {
+            return Ok(words);
+        }
+        let found = self.get(key).unwrap_or("no such line");
+        Err(wrong(key, &format!("{fields} words, one per field"), found))
+    }
 }
 
 fn parse_header(bytes: &[u8]) -> Result<Header<'_>, PointsError> {
-    let (lines, data) = header_lines(bytes)?;
-    let get = |key: &str| {
-        lines
-            .iter()
-            .find(|(k, _)| *k == key)
-            .map(|(_, words)| *words)
+    let lines = Lines::new(bytes)?;
+    let fields = lines.words("FIELDS");
+    let sizes = lines.per_field("SIZE", fields.len())?;
+    let types = lines.per_field("TYPE", fields.len())?;
+    let counts = match lines.get("COUNT") {
+        Some(_) => lines.per_field("COUNT", fields.len())?,
+        None => vec!["1"; fields.len()],
     };
-    let fields: Vec<&str> = get("FIELDS")
-        .or(get("COLUMNS"))
-        .unwrap_or("")
-        .split_whitespace()
-        .collect();
-    let per_field = |key: &'static str, default: Option<&'static str>| match get(key) {
-        None => default
-            .map(|word| vec![word; fields.len()])
-            .ok_or_else(|| wrong(key, "a line with a word per field", "no such line")),
-        Some(words) if words.split_whitespace().count() == fields.len() => {
-            Ok(words.split_whitespace().collect())
-        }
-        Some(words) => Err(wrong(
-            key,
-            &format!("{} words, one per field", fields.len()),
-            words,
-        )),
-    };
-    let (sizes, types, counts) = (
-        per_field("SIZE", None)?,
-        per_field("TYPE", None)?,
-        per_field("COUNT", Some("1"))?,
-    );
     let (mut columns, mut stride, mut words) = ([const { None }; 4], 0_usize, 0_usize);
     for (index, field) in fields.iter().enumerate() {
         let size = number("SIZE", sizes[index])?;
         let count = number("COUNT", counts[index])?;
         if let Some(at) = COLUMNS.iter().position(|name| name == field) {
             let kind = PcdField::new(types[index], size).ok_or_else(|| {
-                wrong(
-                    "TYPE",
-                    "F 4, F 8 or U/I with 1, 2, 4, 8",
-                    &format!("{field} {} {size}", types[index]),
-                )
+                let found = format!("{field} {} {size}", types[index]);
+                wrong("TYPE", "F 4, F 8 or U/I with 1, 2, 4, 8", &found)
             })?;
             columns[at] = Some(Column {
                 name: COLUMNS[at],
@@ -210,9 +208,9 @@ fn parse_header(bytes: &[u8]) -> Result<Header<'_>, PointsError> {
         columns,
         stride,
         words,
-        points: points(get("POINTS"), get("WIDTH"), get("HEIGHT"))?,
-        encoding: lines.last().map_or("", |(_, words)| words),
-        data,
+        points: points(lines.get("POINTS"), lines.get("WIDTH"), lines.get("HEIGHT"))?,
+        encoding: lines.get("DATA").unwrap_or_default(),
+        data: lines.data,
     })
 }
 
