@@ -52,6 +52,13 @@ pub enum MissingWeight {
 }
 
 impl Weights {
+    /// Name and shape of every tensor.
+    #[must_use]
+    pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        let shape = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.shape.clone());
+        self.tensors.iter().map(shape).collect()
+    }
+
     /// The float32 values of `name`, which must have exactly this shape.
     ///
     /// # Errors
