@@ -1,0 +1,559 @@
+//! Model descriptions from text: what is accepted, and how everything else is answered.
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, proptest};
+
+use super::form::{Field, Form};
+use super::{ConfigErrors, ConfigProblem, ModelConfig, PRESETS, SweepAlignment, presets, schema};
+
+fn preset(name: &str) -> ModelConfig {
+    ModelConfig::preset(name).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// A preset's text with `from` replaced.
+fn edited(name: &str, edits: &[(&str, &str)]) -> String {
+    let mut text = presets::text(name).unwrap().to_owned();
+    for (from, to) in edits {
+        assert!(text.contains(from), "{name} has no `{from}`");
+        text = text.replacen(from, to, 1);
+    }
+    text
+}
+
+fn errors(text: &str) -> ConfigErrors {
+    ModelConfig::from_toml_str(text, "model.toml").unwrap_err()
+}
+
+fn only(text: &str) -> ConfigProblem {
+    let errors = errors(text);
+    assert_eq!(errors.problems.len(), 1, "{errors}");
+    errors.problems.into_iter().next().unwrap()
+}
+
+#[test]
+fn every_preset_is_valid_carries_its_name_and_survives_toml() {
+    for name in PRESETS {
+        let config = preset(name);
+        assert_eq!(config.name, name);
+        assert_eq!(config.points.sweep_alignment, SweepAlignment::Rigid);
+        let text = config.to_toml().unwrap();
+        let again = ModelConfig::from_toml_str(&text, name).unwrap();
+        assert_eq!(again, config, "{text}");
+        assert_eq!(ModelConfig::new((*config).clone()).unwrap(), config);
+    }
+}
+
+#[test]
+fn derived_sizes_are_those_of_the_published_models() {
+    let nuscenes = preset("nuscenes_CL");
+    assert_eq!(nuscenes.voxel_grid(), [1440, 1440, 40]);
+    assert_eq!(nuscenes.bev_shape(), [180, 180]);
+    assert!((nuscenes.cell_size()[0] - 0.6).abs() < 1e-12);
+    assert_eq!(nuscenes.encoder_in_channels(), 5);
+    assert_eq!(nuscenes.encoder_out_shape(), [180, 180, 2]);
+    assert_eq!(nuscenes.bev_channels(), 256);
+    assert_eq!(nuscenes.decoder_in_channels(), 256);
+    assert_eq!(nuscenes.head_in_channels(), 512);
+    assert_eq!(nuscenes.depth_bins(), 118);
+    assert_eq!(nuscenes.pooled_shape(), [360, 360]);
+    assert_eq!(nuscenes.camera_count(), 6);
+    assert!(nuscenes.has_lidar() && nuscenes.has_camera());
+
+    let t4 = preset("t4_CL");
+    assert_eq!((t4.camera_count(), t4.depth_bins()), (5, 129));
+    assert!((t4.cell_size()[1] - 1.36).abs() < 1e-12);
+    assert_eq!(preset("t4_L").encoder_in_channels(), 32);
+    assert_eq!(preset("t4_L").point_columns(), 4);
+    assert_eq!(preset("t4_L_intensity").encoder_in_channels(), 50);
+
+    let camera_only = preset("t4_C");
+    assert!(!camera_only.has_lidar());
+    assert_eq!(camera_only.bev_channels(), 0);
+    assert_eq!(camera_only.head_in_channels(), 80);
+    assert_eq!(camera_only.bev_shape(), [180, 180]);
+
+    let offline = preset("t4_L_offline");
+    assert_eq!(offline.voxel_grid(), [3264, 3264, 40]);
+    assert_eq!(offline.bev_shape(), [408, 408]);
+    assert_eq!(offline.encoder_in_channels(), 5);
+    assert_eq!(offline.camera_count(), 0);
+}
+
+#[test]
+fn a_misspelt_key_is_named_with_its_line_and_the_nearest_key() {
+    let text = edited("nuscenes_L", &[("max_voxels", "max_voxel")]);
+    let problem = only(&text);
+    let line = text.lines().position(|l| l.starts_with("max_voxel "));
+    assert_eq!(problem.line, line.map(|line| line + 1));
+    assert_eq!(
+        problem.to_string(),
+        format!(
+            "line {}: voxel.max_voxel: expected one of point_cloud_range, voxel_size, \
+             max_points_per_voxel, max_voxels, found an unknown key; did you mean `max_voxels`?",
+            problem.line.unwrap()
+        )
+    );
+}
+
+#[test]
+fn a_misspelt_section_does_not_drag_in_other_problems() {
+    let text = edited("nuscenes_CL", &[("[fuser]", "[fusre]")]);
+    let problem = only(&text);
+    assert_eq!(problem.key, "fusre");
+    assert_eq!(problem.remedy, "did you mean `fuser`?");
+}
+
+#[test]
+fn a_missing_key_is_named_with_its_type() {
+    let text = edited("nuscenes_L", &[("num_proposals = 200\n", "")]);
+    let problem = only(&text);
+    assert_eq!(problem.key, "head.num_proposals");
+    assert_eq!(problem.expected, "a whole number from 0 to 16777216");
+    assert_eq!(problem.found, "no such key");
+    assert_eq!(problem.remedy, "add `head.num_proposals`");
+}
+
+#[test]
+fn a_wrong_type_says_what_stands_there() {
+    let cases = [
+        ("sweeps_num = 9", "sweeps_num = \"9\"", "the string \"9\""),
+        ("sweeps_num = 9", "sweeps_num = -9", "-9"),
+        ("sweeps_num = 9", "sweeps_num = 9.5", "9.5"),
+        ("sweeps_num = 9", "sweeps_num = [9]", "1 entries"),
+        ("\"rigid\"", "\"stiff\"", "the string \"stiff\""),
+        ("remove_close = 1.0", "remove_close = nan", "NaN"),
+        ("remove_close = 1.0", "remove_close = 1e300", "1e300"),
+        ("0.075, 0.075, 0.2]", "0.075, 0.075]", "2 entries"),
+        ("sweeps_num = 9", "sweeps_num = 2026-01-01", "2026-01-01"),
+    ];
+    for (from, to, found) in cases {
+        let problem = only(&edited("nuscenes_L", &[(from, to)]));
+        assert_eq!(problem.found, found, "{to}");
+        assert!(problem.line.is_some(), "{to}");
+    }
+}
+
+#[test]
+fn a_grid_that_does_not_divide_says_what_would() {
+    let text = edited(
+        "nuscenes_L",
+        &[("[0.075, 0.075, 0.2]", "[0.08, 0.075, 0.3]")],
+    );
+    let errors = errors(&text);
+    let first = &errors.problems[0];
+    assert_eq!(first.key, "voxel.voxel_size");
+    assert_eq!(
+        first.expected,
+        "point_cloud_range over voxel_size along z: a whole number of cells"
+    );
+    assert_eq!(first.found, "(3 - -5) / 0.3 = 26.6667");
+    assert_eq!(
+        first.remedy,
+        "use a cell of 0.296296 m, or an upper bound of 3.1 m"
+    );
+    let sparse = errors
+        .problems
+        .iter()
+        .find(|p| p.key == "lidar_encoder.sparse_shape");
+    assert_eq!(
+        sparse.unwrap().expected,
+        "[1350, 1440, 28], the voxel grid with one more layer in z"
+    );
+}
+
+#[test]
+fn several_problems_are_reported_together_in_the_order_of_the_file() {
+    let text = edited(
+        "nuscenes_CL",
+        &[
+            ("load_dim = 5", "load_dim = \"five\""),
+            ("downsample = 2", "downsample = 1"),
+            ("kernel_size = 3", "kernel_size = 4"),
+            ("num_heads = 8", "num_heads = 7"),
+            ("\"barrier\",\n", "\"barier\",\n"),
+            ("\"suppress\"", "\"supress\""),
+        ],
+    );
+    let errors = errors(&text);
+    let keys: Vec<&str> = errors.problems.iter().map(|p| p.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "points.load_dim",
+            "camera.view_transform.x_bound",
+            "camera.view_transform.y_bound",
+            "fuser.kernel_size",
+            "head.num_heads",
+            "head.dense_heatmap_pooling_classes[5]",
+            "head.heatmap_border",
+        ],
+        "{errors}"
+    );
+    let text = errors.to_string();
+    assert!(
+        text.starts_with("model.toml: 7 problems\n  line "),
+        "{text}"
+    );
+    assert!(
+        text.contains("found `barier`; did you mean `barrier`?"),
+        "{text}"
+    );
+    assert!(
+        text.contains("expected 180 cells, downsample (1) times the BEV grid, found 360 cells")
+    );
+}
+
+#[test]
+fn every_contradiction_has_its_key() {
+    let cases = [
+        (
+            "nuscenes_L",
+            "[1440, 1440, 41]",
+            "[1440, 1440, 40]",
+            "lidar_encoder.sparse_shape",
+        ),
+        (
+            "nuscenes_L",
+            "[16, 16, 32]",
+            "[16, 32, 32]",
+            "lidar_encoder.encoder_channels[0]",
+        ),
+        (
+            "nuscenes_L",
+            "[[1, 1, 1], [1,",
+            "[[0, 1, 1], [1,",
+            "lidar_encoder.encoder_paddings",
+        ),
+        (
+            "nuscenes_L",
+            "[1, 1, 0]]",
+            "[1, 1, 0], [1, 1, 1]]",
+            "lidar_encoder.encoder_paddings",
+        ),
+        (
+            "nuscenes_L",
+            "use_dim = [0, 1, 2, 3, 4]",
+            "use_dim = [0, 1, 2, 5]",
+            "points.use_dim[3]",
+        ),
+        (
+            "nuscenes_L",
+            "use_dim = [0, 1, 2, 3, 4]",
+            "use_dim = [1, 0, 2]",
+            "points.use_dim",
+        ),
+        (
+            "nuscenes_L",
+            "num_proposals = 200",
+            "num_proposals = 400000",
+            "head.num_proposals",
+        ),
+        (
+            "nuscenes_L",
+            "nms_kernel_size = 3",
+            "nms_kernel_size = 2",
+            "head.nms_kernel_size",
+        ),
+        (
+            "nuscenes_L",
+            "upsample_strides = [1, 2]",
+            "upsample_strides = [1, 4]",
+            "bev_decoder.upsample_strides[1]",
+        ),
+        (
+            "nuscenes_L",
+            "layer_nums = [5, 5]",
+            "layer_nums = [5]",
+            "bev_decoder.layer_nums",
+        ),
+        ("nuscenes_L", "\"truck\"", "\"car\"", "class_names[1]"),
+        (
+            "t4_L",
+            "122.4, 5.0, 0.2]",
+            "122.4, 5.0]",
+            "lidar_encoder.voxel_features.max",
+        ),
+        (
+            "t4_L",
+            "122.4, 5.0, 0.2]",
+            "122.4, 5.0, 0.0]",
+            "lidar_encoder.voxel_features.max[3]",
+        ),
+        (
+            "t4_L",
+            "[50.0, 90.0,",
+            "[90.0, 50.0,",
+            "postprocess.distance_bin_upper_limits[1]",
+        ),
+        (
+            "t4_L",
+            "    [0.1, 0.1, 0.1, 0.1],\n",
+            "",
+            "postprocess.min_confidence_scores",
+        ),
+        (
+            "t4_L",
+            "    [0.1, 0.1, 0.1, 0.1],\n",
+            "[0.1, 0.1, 0.1, 1.0],",
+            "postprocess.min_confidence_scores[0][3]",
+        ),
+        (
+            "t4_L",
+            "[0.3, 0.3, 0.3, 0.3, 0.0]",
+            "[0.3]",
+            "postprocess.yaw_norm_thresholds",
+        ),
+        (
+            "t4_L",
+            "iou_nms_threshold = 0.1",
+            "iou_nms_threshold = 1.5",
+            "postprocess.nms[1].iou_nms_threshold",
+        ),
+        (
+            "t4_L",
+            "type = \"iou_bev\"",
+            "type = \"iou\"",
+            "postprocess.nms[1].type",
+        ),
+        (
+            "nuscenes_CL",
+            "feature_size = [32, 88]",
+            "feature_size = [32, 80]",
+            "camera.view_transform.feature_size",
+        ),
+        (
+            "nuscenes_CL",
+            "num_heads = [3, 6, 12, 24]",
+            "num_heads = [3, 6, 12, 25]",
+            "camera.backbone.num_heads[3]",
+        ),
+        (
+            "nuscenes_CL",
+            "d_bound = [1.0, 60.0, 0.5]",
+            "d_bound = [60.0, 1.0, 0.5]",
+            "camera.view_transform.d_bound",
+        ),
+        (
+            "nuscenes_CL",
+            "x_bound = [-54.0, 54.0, 0.3]",
+            "x_bound = [-55.0, 53.0, 0.3]",
+            "camera.view_transform.x_bound",
+        ),
+        (
+            "nuscenes_CL",
+            "\"CAM_BACK\"",
+            "\"CAM_FRONT\"",
+            "camera.camera_order[3]",
+        ),
+        (
+            "nuscenes_CL",
+            "[fuser]\nout_channels = 256\nkernel_size = 3\n",
+            "",
+            "fuser",
+        ),
+        (
+            "nuscenes_L",
+            "nms = []",
+            "nms = [{ type = \"rotated\", groups = [[\"car\", \"van\"]], threshold = 0.5 }]",
+            "postprocess.nms[0].groups[0][1]",
+        ),
+        (
+            "nuscenes_L",
+            "nms = []",
+            "nms = [{ type = \"circle_squared\", groups = [[\"car\"], [\"car\"]], threshold = 0.175, post_max_size = 83 }]",
+            "postprocess.nms[0].groups[1]",
+        ),
+        (
+            "nuscenes_L",
+            "nms = []",
+            "nms = []\n[postprocess.class_remapper]\nlabels = [\"CAR\", \"LORRY\"]\nallow_remapping_by_area_matrix = [1, 1, 1, 1]\nmin_area_matrix = [0, 0, 0, 0]\nmax_area_matrix = [1, 1, 1, 1]",
+            "postprocess.class_remapper.labels[1]",
+        ),
+    ];
+    for (name, from, to, key) in cases {
+        let problem = only(&edited(name, &[(from, to)]));
+        assert_eq!(problem.key, key, "{problem}");
+    }
+}
+
+#[test]
+fn syntax_errors_have_a_line() {
+    let problem = only("name = \"a\"\nclass_names = [\n");
+    assert_eq!(problem.key, "(syntax)");
+    assert!(problem.line.is_some(), "{problem}");
+}
+
+#[test]
+fn an_empty_file_lacks_every_needed_key() {
+    let errors = errors("");
+    let keys: Vec<&str> = errors.problems.iter().map(|p| p.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "name",
+            "class_names",
+            "points",
+            "voxel",
+            "head",
+            "postprocess"
+        ]
+    );
+}
+
+#[test]
+fn an_unknown_preset_lists_the_known_ones() {
+    let errors = ModelConfig::load("nuscene_L").unwrap_err();
+    assert_eq!(
+        errors.to_string(),
+        "model: 1 problem\n  (name): expected the name of a shipped model or the path of a TOML \
+         file (nuscenes_L, nuscenes_CL, t4_L, t4_L_intensity, t4_CL, t4_C, t4_L_offline), found \
+         `nuscene_L`; did you mean `nuscenes_L`?"
+    );
+    assert!(ModelConfig::preset("resnet").is_err());
+}
+
+#[test]
+fn a_model_loads_from_a_file_and_an_absent_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mine.toml");
+    fs::write(&path, presets::text("t4_C").unwrap()).unwrap();
+    let loaded = ModelConfig::load(path.to_str().unwrap()).unwrap();
+    assert_eq!(loaded, preset("t4_C"));
+
+    let absent = folder.path().join("absent.toml");
+    let errors = ModelConfig::from_file(&absent).unwrap_err();
+    assert!(errors.origin.ends_with("absent.toml"));
+    assert_eq!(errors.problems[0].key, "(file)");
+}
+
+#[test]
+fn a_description_built_in_code_is_checked_like_a_file() {
+    let mut spec = (*preset("nuscenes_L")).clone();
+    spec.voxel.voxel_size[0] = f64::NAN;
+    spec.head.num_heads = usize::MAX >> 1;
+    let errors = ModelConfig::new(spec).unwrap_err();
+    let keys: Vec<&str> = errors.problems.iter().map(|p| p.key.as_str()).collect();
+    assert_eq!(keys, ["voxel.voxel_size[0]", "head.num_heads"], "{errors}");
+
+    let mut spec = (*preset("nuscenes_L")).clone();
+    spec.head.num_heads = usize::MAX;
+    assert!(ModelConfig::new(spec).is_err());
+}
+
+fn keys(path: &str, fields: &[Field], found: &mut Vec<String>) {
+    for field in fields {
+        let path = format!("{path}{}", field.name);
+        match &field.form {
+            Form::Table(fields) => keys(&format!("{path}."), fields, found),
+            Form::List(Form::Tagged(variants)) => {
+                for (_, fields) in *variants {
+                    keys(&format!("{path}."), fields, found);
+                }
+            }
+            _ => {}
+        }
+        found.push(path);
+    }
+}
+
+#[test]
+fn every_key_is_documented() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let document = fs::read_to_string(path).unwrap();
+    let mut found = Vec::new();
+    keys("", schema::MODEL, &mut found);
+    assert!(found.len() > 80);
+    let tables = ["points", "voxel", "head", "postprocess"];
+    for key in found.iter().filter(|key| !tables.contains(&key.as_str())) {
+        let row = format!("| `{key}` |");
+        assert!(
+            document.contains(&row),
+            "docs/configuration.md has no row `{key}`"
+        );
+    }
+}
+
+/// A preset with a piece cut out, doubled or overwritten.
+fn mangled() -> impl Strategy<Value = String> {
+    let pieces = prop::sample::select(vec![
+        "",
+        "-1",
+        "0",
+        "1e308",
+        "nan",
+        "inf",
+        "99999999999999999999",
+        "\"",
+        "[",
+        "]",
+        "[[",
+        "=",
+        "[]",
+        "{}",
+        "true",
+        "16777216",
+        "\n",
+        "#",
+        "\u{0}",
+        "é",
+        "9223372036854775807",
+        "2026-01-01",
+    ]);
+    let edit = (any::<usize>(), 0_usize..12, pieces);
+    let preset = prop::sample::select(PRESETS.to_vec());
+    (preset, prop::collection::vec(edit, 1..6)).prop_map(|(name, edits)| {
+        let mut chars: Vec<char> = presets::text(name).unwrap().chars().collect();
+        for (at, length, piece) in edits {
+            let at = at % chars.len();
+            let end = (at + length).min(chars.len());
+            chars.splice(at..end, piece.chars());
+        }
+        chars.into_iter().collect()
+    })
+}
+
+/// A preset with one number overwritten.
+fn renumbered() -> impl Strategy<Value = String> {
+    let numbers = prop::sample::select(vec![
+        "0", "1", "2", "-1", "7", "16777216", "0.0", "-0.5", "1e38", "1e-38", "3.3",
+    ]);
+    let preset = prop::sample::select(PRESETS.to_vec());
+    (preset, any::<usize>(), numbers).prop_map(|(name, at, number)| {
+        let text = presets::text(name).unwrap();
+        let is_number = |c: char| c.is_ascii_digit() || c == '.' || c == '-';
+        let starts: Vec<usize> = text
+            .char_indices()
+            .filter(|(i, c)| is_number(*c) && text[..*i].ends_with([' ', '[']))
+            .map(|(i, _)| i)
+            .collect();
+        let start = starts[at % starts.len()];
+        let rest = &text[start..];
+        let end = rest.find(|c| !is_number(c)).unwrap_or(rest.len());
+        format!("{}{number}{}", &text[..start], &rest[end..])
+    })
+}
+
+proptest! {
+    #[test]
+    fn mangled_text_never_panics_and_what_is_accepted_survives(text in mangled()) {
+        survives(&text)?;
+    }
+
+    #[test]
+    fn any_number_in_any_place_never_panics(text in renumbered()) {
+        survives(&text)?;
+    }
+}
+
+fn survives(text: &str) -> Result<(), proptest::test_runner::TestCaseError> {
+    match ModelConfig::from_toml_str(text, "mangled") {
+        Ok(config) => {
+            let again = ModelConfig::from_toml_str(&config.to_toml().unwrap(), "again");
+            prop_assert_eq!(again.unwrap(), config);
+        }
+        Err(errors) => prop_assert!(!errors.problems.is_empty()),
+    }
+    Ok(())
+}
