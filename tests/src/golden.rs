@@ -34,6 +34,15 @@ pub enum GoldenError {
     },
 }
 
+/// The golden set: the folder named by `BEVFUSION_GOLDEN_DIR`, otherwise `shared/golden` beside the
+/// repository; `None` when there is no such folder.
+#[must_use]
+pub fn golden_dir() -> Option<PathBuf> {
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden");
+    let dir = std::env::var_os("BEVFUSION_GOLDEN_DIR").map_or_else(default, PathBuf::from);
+    dir.is_dir().then_some(dir)
+}
+
 /// One safetensors file.
 pub struct GoldenFile {
     path: PathBuf,
