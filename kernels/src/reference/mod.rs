@@ -6,7 +6,18 @@ pub mod decode;
 pub mod depth_image;
 pub mod frustum;
 pub mod image;
+mod key_table;
 mod matrix;
 pub mod pool_table;
 pub mod rotated_iou;
 pub mod rotated_nms;
+
+pub mod fourier;
+pub mod rulebook;
+pub mod sites;
+pub mod sparse_conv;
+pub mod sparse_conv_backward;
+pub mod sparse_to_dense;
+pub mod sparse_weights;
+pub mod sweep;
+pub mod voxelize;
