@@ -8,7 +8,7 @@ use bevfusion_tests::synthetic::{
     sample_time_us, token, write_dataset,
 };
 
-use super::{drive, names, points};
+use super::drive::{drive, names, points};
 
 const BOTH: [Layout; 2] = [Layout::Nuscenes, Layout::T4];
 

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use bevfusion::dataset::{Dataset, Layout, parse_table};
 use bevfusion_tests::synthetic::{CAMERAS, LIDAR_DELAY_US, sample_time_us, token};
-use proptest::prelude::{any, prop_assert, proptest};
+use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
 
-use super::{drive, names, points};
+use super::drive::{drive, names, points};
 
 /// The refusal after `damage` was done to the drive's folder.
 fn refusal(damage: impl FnOnce(&Path)) -> String {
@@ -175,6 +175,8 @@ fn an_unknown_sample_and_an_unknown_scene_are_refused_with_what_there_is() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn no_bytes_make_a_table_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
         let mut text = br#"[{"token":"a","translation":[1,2,3],"rotation":"#.to_vec();
