@@ -2,7 +2,8 @@
 //!
 //! In: rows of `sample_annotation` (centre, width-length-height, quaternion, global frame). Out:
 //! [`GroundTruthBox`] (bottom centre, length-width-height, yaw, velocity; the key cloud's frame).
-//! Source of the velocities: `box_velocity` of the nuScenes devkit; T4 annotates its own.
+//! Source of the velocities: `box_velocity` of the nuScenes devkit; T4 annotates its own. Source of the
+//! yaw: the info converters of mmdetection3d.
 
 use super::classes::class_of;
 use super::error::DatasetError;
@@ -119,7 +120,10 @@ impl Tables {
         let global_from_box = rigid(row, row.rotation, row.translation)?;
         let lidar_from_box = lidar_from_global.compose(&global_from_box);
         let [x, y, z] = lidar_from_box.translation();
-        let [forward_x, forward_y, _] = lidar_from_box.apply_direction([1.0, 0.0, 0.0]);
+        // The yaw of the info converters, which networks are trained with: the first angle of the
+        // z-y-x decomposition in pyquaternion's sense. A tilted LiDAR sets it apart from the direction
+        // of the length axis, atan2(r10, r00), by some 1e-3 rad.
+        let [[r00, r01, _], ..] = lidar_from_box.linear();
         let velocity = self.velocity(row)?.map(|global| {
             let [vx, vy, _] = lidar_from_global.apply_direction(global);
             [vx, vy]
@@ -135,7 +139,7 @@ impl Tables {
             visibility: self.visibility_level(row)?,
             bottom_center: [x, y, z - 0.5 * height],
             size: [length, width, height],
-            yaw: forward_y.atan2(forward_x),
+            yaw: (-r01).atan2(r00),
             velocity,
             num_lidar_pts: row.num_lidar_pts,
             num_radar_pts: row.num_radar_pts,

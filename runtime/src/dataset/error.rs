@@ -90,8 +90,8 @@ pub enum DatasetError {
     },
     /// No sample's token starts so.
     #[error(
-        "no sample's token starts with {prefix:?} in {dataroot} ({samples} samples); \
-         `bevfusion info` lists them"
+        "no sample's token starts with {prefix:?} in {dataroot} ({samples} samples); give the token, \
+         or its first digits, of a record in table sample"
     )]
     SampleUnknown {
         /// As asked for.
