@@ -34,6 +34,41 @@ pub enum GoldenError {
     },
 }
 
+/// The golden files: `BEVFUSION_GOLDEN_DIR`, else `shared/golden` beside the repository; `None` when there
+/// are none.
+#[must_use]
+pub fn golden_dir() -> Option<PathBuf> {
+    shared_dir("BEVFUSION_GOLDEN_DIR", "golden")
+}
+
+/// The tables of facts: `BEVFUSION_SPEC_DIR`, else `shared/spec` beside the repository; `None` when there
+/// are none.
+#[must_use]
+pub fn spec_dir() -> Option<PathBuf> {
+    shared_dir("BEVFUSION_SPEC_DIR", "spec")
+}
+
+fn shared_dir(variable: &str, folder: &str) -> Option<PathBuf> {
+    let beside = || {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../shared")
+            .join(folder)
+    };
+    let path = std::env::var_os(variable).map_or_else(beside, PathBuf::from);
+    path.is_dir().then_some(path)
+}
+
+/// Says that a test has nothing to compare with; on CI that is a failure.
+#[expect(
+    clippy::print_stderr,
+    reason = "a skipped comparison must be seen in the output of the tests"
+)]
+pub fn skipped(what: &str) {
+    let on_ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    assert!(!on_ci, "{what} is absent, and CI must compare with it");
+    eprintln!("skipped: {what} is absent");
+}
+
 /// One safetensors file.
 pub struct GoldenFile {
     path: PathBuf,
