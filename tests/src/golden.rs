@@ -201,17 +201,3 @@ pub fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, GoldenErro
         problem: error.to_string(),
     })
 }
-
-/// Folder of the golden set: `BEVFUSION_GOLDEN_DIR`, else `shared/golden` beside the project.
-///
-/// `None` when it does not exist, which a test prints and skips. On a build server (`CI=true`) the path is
-/// returned all the same, so that reading it fails.
-#[must_use]
-pub fn golden_dir() -> Option<PathBuf> {
-    let dir = match std::env::var_os("BEVFUSION_GOLDEN_DIR") {
-        Some(dir) => PathBuf::from(dir),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden"),
-    };
-    let required = std::env::var("CI").is_ok_and(|value| value == "true");
-    (required || dir.is_dir()).then_some(dir)
-}

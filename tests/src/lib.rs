@@ -2,7 +2,9 @@
 //! conformance suite that every engine is held to.
 #![forbid(unsafe_code)]
 
+pub mod formula;
 pub mod golden;
 pub mod ops;
 pub mod report;
 pub mod synthetic;
+pub mod specs;

@@ -15,6 +15,8 @@ mod report;
 mod safetensors;
 mod sparse_layout;
 mod tensor;
+#[cfg(test)]
+mod tests;
 mod torch_legacy;
 mod torch_tensor;
 mod torch_zip;
