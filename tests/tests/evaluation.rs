@@ -1,0 +1,177 @@
+//! The metric and the trainer's arithmetic against a golden set.
+//!
+//! The set is the folder named by `BEVFUSION_GOLDEN_DIR`; without one the tests say so and pass, except
+//! on CI, where it is required.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use bevfusion_tests::golden::{golden_dir, json};
+use bevfusion_tests::ops::training;
+use bevfusion_tests::report::{Report, Tolerance};
+use bevfusion_training::cli::{Arguments, run};
+use bevfusion_training::eval::config::{EvalConfig, TpError};
+use bevfusion_training::eval::filter::filter_boxes;
+use bevfusion_training::eval::nuscenes::{Curves, DetectionMetrics, evaluate};
+use bevfusion_training::eval::read::{read_predictions, read_truth};
+use bevfusion_training::eval::report::to_json;
+use clap::Parser;
+use serde_json::Value;
+
+/// The golden set, or `None` after a note that the test is skipped.
+fn golden() -> Option<PathBuf> {
+    let dir = golden_dir();
+    if dir.is_none() {
+        let required = env::var("CI").is_ok_and(|v| v == "true");
+        assert!(
+            !required,
+            "no golden set: set BEVFUSION_GOLDEN_DIR to its folder"
+        );
+        let note = "skipped: no golden set (BEVFUSION_GOLDEN_DIR)";
+        writeln!(std::io::stderr(), "{note}").unwrap();
+    }
+    dir
+}
+
+fn assert_passed(report: &Report) {
+    assert_eq!(report.failures().count(), 0, "\n{report}");
+    assert!(!report.rows.is_empty());
+    writeln!(std::io::stdout(), "{report}").unwrap();
+}
+
+/// Evaluates one golden file, which holds both sides.
+fn score(path: &Path) -> (DetectionMetrics, EvalConfig) {
+    let config = EvalConfig::nuscenes();
+    let truth = read_truth(path, &config).unwrap();
+    let predictions = read_predictions(path, &truth.ego_positions, &config).unwrap();
+    let counts = (truth.boxes.len(), predictions.len());
+    let boxes = filter_boxes(truth.boxes, &BTreeMap::new(), &config);
+    let predictions = filter_boxes(predictions, &BTreeMap::new(), &config);
+    assert_eq!(
+        (boxes.len(), predictions.len()),
+        counts,
+        "filtering must change nothing here"
+    );
+    (evaluate(&boxes, &predictions, &config).unwrap(), config)
+}
+
+/// All numbers below `value` with their path; null is NaN.
+fn numbers(path: &str, value: &Value, out: &mut BTreeMap<String, f64>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                numbers(&format!("{path}/{key}"), value, out);
+            }
+        }
+        Value::Array(list) => {
+            for (at, value) in list.iter().enumerate() {
+                numbers(&format!("{path}/{at}"), value, out);
+            }
+        }
+        other => {
+            out.insert(path.to_owned(), other.as_f64().unwrap_or(f64::NAN));
+        }
+    }
+}
+
+fn every_tenth(curves: &Curves) -> Value {
+    let mut sampled = serde_json::Map::new();
+    let mut add = |key: &str, values: &[f64]| {
+        let values: Vec<f64> = values.iter().step_by(10).copied().collect();
+        sampled.insert(key.to_owned(), values.into());
+    };
+    add("precision", &curves.precision);
+    add("confidence", &curves.confidence);
+    for (kind, values) in TpError::ALL.iter().zip(&curves.errors) {
+        add(kind.key(), values);
+    }
+    Value::Object(sampled)
+}
+
+fn compare(stage: &str, got: &Value, want: &Value, report: &mut Report) {
+    let (mut got_numbers, mut want_numbers) = (BTreeMap::new(), BTreeMap::new());
+    numbers("", got, &mut got_numbers);
+    numbers("", want, &mut want_numbers);
+    assert!(
+        got_numbers.keys().eq(want_numbers.keys()),
+        "{stage}: other keys"
+    );
+    let got: Vec<f64> = got_numbers.into_values().collect();
+    let want: Vec<f64> = want_numbers.into_values().collect();
+    report.doubles(stage, &got, &want, Tolerance::Absolute(1e-9));
+}
+
+#[test]
+fn nuscenes_metric_equals_the_devkit() {
+    let Some(dir) = golden() else { return };
+    let mut report = Report::default();
+    for file in 0..3 {
+        let path = dir.join(format!("eval/nuscenes_eval_{file}.json"));
+        let golden: Value = json(&path).unwrap();
+        let (metrics, config) = score(&path);
+        let mut want = golden["result"].clone();
+        want.as_object_mut().unwrap().remove("cfg");
+        let stage = format!("eval/nuscenes_eval_{file}");
+        compare(
+            &format!("{stage} metrics"),
+            &to_json(&metrics, &config),
+            &want,
+            &mut report,
+        );
+        for (name, want) in golden["curves"].as_object().unwrap() {
+            let class = metrics
+                .classes
+                .iter()
+                .find(|class| class.name == *name)
+                .unwrap();
+            let got = every_tenth(&class.curves);
+            compare(&format!("{stage} curves {name}"), &got, want, &mut report);
+        }
+    }
+    assert_passed(&report);
+}
+
+#[test]
+fn the_command_prints_what_the_devkit_computes() {
+    let Some(dir) = golden() else { return };
+    let path = dir.join("eval/nuscenes_eval_0.json");
+    let path = path.to_str().unwrap();
+    let mut arguments = vec![
+        "bevfusion-train",
+        "evaluate",
+        "--ground-truth",
+        path,
+        "--predictions",
+        path,
+    ];
+    let mut table = Vec::new();
+    run(&Arguments::try_parse_from(&arguments).unwrap(), &mut table).unwrap();
+    let table = String::from_utf8(table).unwrap();
+    assert!(
+        table.contains("mAP  0.3629") && table.contains("NDS  0.4192"),
+        "{table}"
+    );
+    arguments.push("--json");
+    let mut text = Vec::new();
+    run(&Arguments::try_parse_from(&arguments).unwrap(), &mut text).unwrap();
+    let value: Value = serde_json::from_slice(&text).unwrap();
+    assert!((value["nd_score"].as_f64().unwrap() - 0.419_168_125_110_026_16).abs() < 1e-9);
+}
+
+#[test]
+fn trainer_operators_agree_with_the_golden_set() {
+    let Some(dir) = golden() else { return };
+    let mut report = Report::default();
+    training::run(&dir.join("ops"), &mut report).unwrap();
+    assert_passed(&report);
+}
+
+#[test]
+fn model_targets_and_losses_agree_with_the_golden_set() {
+    let Some(dir) = golden() else { return };
+    let mut report = Report::default();
+    training::run_targets(&dir.join("models"), &mut report).unwrap();
+    assert_passed(&report);
+}
