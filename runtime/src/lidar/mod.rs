@@ -1,1 +1,12 @@
 //! The LiDAR branch: sweeps to the LiDAR BEV map.
+
+mod blocks;
+mod encoder;
+mod sweeps;
+mod voxelize;
+
+pub use bevfusion_kernels::reference::sweep::{GatheredPoints, PointCounts};
+pub use bevfusion_kernels::reference::voxelize::{DroppedPoints, Voxels};
+pub use encoder::{EncoderInputError, LidarEncoder, SparseObserver};
+pub use sweeps::{PointsError, gather_points};
+pub use voxelize::{VoxelStage, point_range, voxelize_params};
