@@ -18,6 +18,7 @@ pub mod geometry;
 pub mod graph;
 pub mod head;
 pub mod input;
+pub mod inspect;
 pub mod lidar;
 pub mod output;
 pub mod weights;

@@ -1,2 +1,8 @@
-//! m
-fn main() {}
+//! The `bevfusion` command.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bevfusion::cli::main()
+}

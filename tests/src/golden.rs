@@ -1,19 +1,9 @@
 //! Golden files: safetensors beside JSON settings, read whole.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
-
-/// The golden set named by `BEVFUSION_GOLDEN_DIR`, by default `shared/golden` beside the repository;
-/// `None` when there is no such folder.
-#[must_use]
-pub fn golden_dir() -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden");
-    let dir = env::var_os("BEVFUSION_GOLDEN_DIR").map_or_else(beside, PathBuf::from);
-    dir.is_dir().then_some(dir)
-}
 
 /// Why a golden file cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,10 @@
 
 pub mod formula;
 pub mod golden;
+pub mod mmdet;
+pub mod models;
 pub mod ops;
 pub mod report;
-pub mod synthetic;
+pub mod sampled;
 pub mod specs;
+pub mod synthetic;

@@ -55,7 +55,11 @@ fn at([x, y]: [f32; 2]) -> [usize; 2] {
 }
 
 fn gap(a: [u8; 3], b: [u8; 3]) -> u8 {
-    a.iter().zip(&b).map(|(x, y)| x.abs_diff(*y)).max().unwrap_or(0)
+    a.iter()
+        .zip(&b)
+        .map(|(x, y)| x.abs_diff(*y))
+        .max()
+        .unwrap_or(0)
 }
 
 #[test]
@@ -105,7 +109,11 @@ fn ground_truth_is_a_dashed_white_outline_that_can_be_left_out() {
         (left..right).filter(|&column| on_line(column)).count()
     };
     let length = 8 * 7;
-    assert!((length / 3..length).contains(&whites(&shown)), "{}", whites(&shown));
+    assert!(
+        (length / 3..length).contains(&whites(&shown)),
+        "{}",
+        whites(&shown)
+    );
     assert_eq!(whites(&hidden), 0);
 }
 
@@ -115,18 +123,27 @@ fn an_arrow_shows_the_way_of_one_second() {
         velocity: [0.0, 9.0],
         ..car()
     };
-    let (still, moving) = (draw(&[car()], &[], &options()), draw(&[moving], &[], &options()));
+    let (still, moving) = (
+        draw(&[car()], &[], &options()),
+        draw(&[moving], &[], &options()),
+    );
     for ahead in [19.0, 23.0] {
         let place = at([20.0, ahead]);
         assert!(gap(pixel(&moving, place), class_color("car", 0)) < 40);
         assert!(gap(pixel(&still, place), class_color("car", 0)) > 90);
     }
-    assert_eq!(pixel(&moving, at([20.0, 26.0])), pixel(&still, at([20.0, 26.0])));
+    assert_eq!(
+        pixel(&moving, at([20.0, 26.0])),
+        pixel(&still, at([20.0, 26.0]))
+    );
 }
 
 #[test]
 fn boxes_below_the_threshold_and_out_of_range_leave_no_trace() {
-    let weak = Detection { score: 0.05, ..car() };
+    let weak = Detection {
+        score: 0.05,
+        ..car()
+    };
     let far = Detection {
         bottom_center: [51.0, 0.0, 0.0],
         ..car()
@@ -151,7 +168,10 @@ fn the_front_is_up_whichever_axis_points_ahead() {
         forward: ForwardAxis::X,
         ..options()
     };
-    let (a, b) = (draw(&[car()], &[], &options()), draw(&[turned], &[], &forward));
+    let (a, b) = (
+        draw(&[car()], &[], &options()),
+        draw(&[turned], &[], &forward),
+    );
     let axes = 600..700;
     let differ = |[x, y]: [usize; 2]| gap(pixel(&a, [x, y]), pixel(&b, [x, y])) > 2;
     let other = (0..700)
@@ -177,13 +197,24 @@ fn points_are_where_they_were_measured_and_high_ones_are_brighter() {
             frame.points.values.extend([x, y, z, 0.0, 0.0]);
         }
     }
-    frame.points.values.extend([f32::NAN, 1.0, f32::NAN, 0.0, 0.0]);
+    frame
+        .points
+        .values
+        .extend([f32::NAN, 1.0, f32::NAN, 0.0, 0.0]);
     let names = names();
     let view = FrameView::new(("f0", &frame), ("tiny", &names), &[], &[]);
     let picture = draw_bev(&view, &options()).expect("picture");
     let empty = draw(&[], &[], &options());
-    let light = |place| pixel(&picture, at(place)).iter().map(|&v| u32::from(v)).sum::<u32>();
-    let dark = pixel(&empty, at([-25.0, 15.0])).iter().map(|&v| u32::from(v)).sum::<u32>();
+    let light = |place| {
+        pixel(&picture, at(place))
+            .iter()
+            .map(|&v| u32::from(v))
+            .sum::<u32>()
+    };
+    let dark = pixel(&empty, at([-25.0, 15.0]))
+        .iter()
+        .map(|&v| u32::from(v))
+        .sum::<u32>();
     assert_eq!(light([-25.0, 15.0]), dark);
     assert!(light([-20.0, 15.0]) > dark + 40);
     assert!(light([-30.0, 15.0]) > light([-20.0, 15.0]) + 100);
@@ -198,14 +229,20 @@ fn options_that_make_no_picture_are_refused_with_the_limits() {
         range_m: f32::NAN,
         ..options()
     });
-    assert!(range.contains("range NaN m; expected a positive length"), "{range}");
+    assert!(
+        range.contains("range NaN m; expected a positive length"),
+        "{range}"
+    );
     let size = message(BevOptions {
         size_px: 100_000,
         ..options()
     });
     assert!(size.contains("each edge must be 1 to 16384 px"), "{size}");
     let sheet = draw_contact_sheet(&view, &SheetOptions::default()).expect_err("refused");
-    assert!(sheet.to_string().contains("the frame has no camera"), "{sheet}");
+    assert!(
+        sheet.to_string().contains("the frame has no camera"),
+        "{sheet}"
+    );
 }
 
 fn camera(name: &str, has_image: bool) -> CameraFrame {
@@ -265,7 +302,9 @@ fn the_contact_sheet_draws_a_box_where_the_camera_sees_it() {
     let missing = [6 + 2 * 406, 6 + 231];
     assert!(pixel(&sheet, [missing[0] + 390, missing[1] + 200])[0] < 40);
     let row = missing[1] + 108;
-    let lit = (0..400).filter(|x| pixel(&sheet, [missing[0] + x, row])[1] > 90).count();
+    let lit = (0..400)
+        .filter(|x| pixel(&sheet, [missing[0] + x, row])[1] > 90)
+        .count();
     assert!(lit > 8, "{lit}");
 }
 

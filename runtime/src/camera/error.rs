@@ -67,6 +67,22 @@ pub enum CameraError {
 }
 
 impl CameraError {
+    /// Place in `camera_order` of the camera that the error is about; its length when about none.
+    #[must_use]
+    pub fn camera_index(&self, camera_order: &[String]) -> usize {
+        let about = match self {
+            Self::Missing { camera, .. }
+            | Self::NoImage { camera }
+            | Self::Image { camera, .. }
+            | Self::Singular { camera, .. } => Some(camera),
+            Self::SingularLidarAugmentation { .. } | Self::Length { .. } | Self::NoCalibration => {
+                None
+            }
+        };
+        let place = camera_order.iter().position(|name| Some(name) == about);
+        place.unwrap_or(camera_order.len())
+    }
+
     /// Checks a buffer's length.
     pub(super) const fn check_length(
         what: &'static str,

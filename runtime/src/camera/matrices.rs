@@ -53,6 +53,14 @@ impl CameraMatrices {
         }
     }
 
+    /// Whether every matrix can be inverted.
+    ///
+    /// # Errors
+    /// Names the camera and the matrix that cannot.
+    pub fn check(&self, camera: &str) -> Result<(), CameraError> {
+        self.prepare(camera).map(|_prepared| ())
+    }
+
     /// What the depth image and the frustum need of this camera.
     ///
     /// # Errors

@@ -19,6 +19,9 @@ use super::{CameraError, CameraMatrices, ImageAug, Matrix4};
 use crate::config::{CameraSpec, CellRounding};
 use crate::geometry::{CameraCalibration, Transform};
 
+/// The cell of a frustum point whose camera has no image.
+const NOWHERE: [i32; 3] = [-1; 3];
+
 /// The matrices that the tables were built from.
 #[derive(Clone, Debug, PartialEq)]
 struct Calibration {
@@ -41,6 +44,7 @@ pub struct ViewTransform {
     geometry: Vec<f32>,
     cells: Vec<[i32; 3]>,
     overrides: Vec<(usize, [i32; 3])>,
+    active: Vec<bool>,
     table: PoolTable,
     pool: BevPool,
 }
@@ -88,6 +92,7 @@ impl ViewTransform {
             geometry: Vec::new(),
             cells: Vec::new(),
             overrides: Vec::new(),
+            active: vec![true; spec.camera_order.len()],
             table: PoolTable::default(),
             pool: BevPool::default(),
         }
@@ -168,8 +173,27 @@ impl ViewTransform {
         }
     }
 
+    /// Which cameras of `camera_order` have an image: the frustum points of the others are left out of
+    /// the pooling. All do until told otherwise.
+    pub fn set_active(&mut self, active: &[bool]) {
+        if self.active == active {
+            return;
+        }
+        self.active.clear();
+        self.active.extend_from_slice(active);
+        if self.calibration.is_some() {
+            self.build_table();
+        }
+    }
+
     fn build_table(&mut self) {
         cells(&self.geometry, &self.grid, &mut self.cells);
+        let per_camera = self.shape.points() / self.shape.cameras.max(1);
+        for (cells, active) in self.cells.chunks_mut(per_camera.max(1)).zip(&self.active) {
+            if !active {
+                cells.fill(NOWHERE);
+            }
+        }
         for (point, cell) in &self.overrides {
             if let Some(target) = self.cells.get_mut(*point) {
                 *target = *cell;
@@ -450,6 +474,16 @@ mod tests {
         let error = view.set_matrices(&[broken], super::identity());
         assert!(matches!(error, Err(CameraError::Singular { .. })));
         assert_eq!(view.table(), &before);
+    }
+
+    #[test]
+    fn a_camera_without_image_leaves_the_pooling() {
+        let (mut view, _) = view();
+        assert!(!view.table().points().is_empty());
+        view.set_active(&[false]);
+        assert!(view.table().points().is_empty());
+        view.set_active(&[true]);
+        assert!(!view.table().points().is_empty());
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub struct HeadOutput<'a> {
     /// `[P]`: final scores, in 0..=1.
     pub score: &'a [f32],
     /// `[P]`: class indices.
-    pub label: &'a [i32],
+    pub label: &'a [i64],
 }
 
 impl HeadOutput<'_> {

@@ -128,7 +128,7 @@ mod tests {
     fn run(
         codes: &[[f32; 10]],
         score: &[f32],
-        label: &[i32],
+        label: &[i64],
     ) -> (Vec<Detection>, PostprocessCounts) {
         let bbox_pred = by_rows(codes);
         let output = HeadOutput {

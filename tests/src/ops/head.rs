@@ -88,11 +88,11 @@ fn bbox_coder(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
 }
 
 /// Score and label of each proposal from `[classes, P]`.
-fn best_class(heatmap: &[f32], proposals: usize) -> (Vec<f32>, Vec<i32>) {
+fn best_class(heatmap: &[f32], proposals: usize) -> (Vec<f32>, Vec<i64>) {
     let best = |proposal: usize| {
         let classes = heatmap.chunks_exact(proposals).map(|row| row[proposal]);
         classes
-            .zip(0_i32..)
+            .zip(0_i64..)
             .reduce(|best, next| if next.0 > best.0 { next } else { best })
             .unwrap_or((0.0, 0))
     };

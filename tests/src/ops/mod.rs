@@ -6,6 +6,23 @@ pub mod lidar;
 pub mod networks;
 pub mod training;
 
+use std::path::Path;
+
+use crate::golden::GoldenError;
+use crate::report::Report;
+
+/// Runs every operator case below `dir` (the golden set's `ops` folder).
+///
+/// # Errors
+/// When a golden file cannot be read.
+pub fn run(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
+    lidar::run(dir, report)?;
+    camera::run(dir, report)?;
+    networks::run(dir, report)?;
+    head::run(dir, report)?;
+    training::run(dir, report)
+}
+
 /// Runs a case file of the golden set and asserts that every comparison holds. Without a golden set the
 /// test says so and passes, except on CI.
 #[cfg(test)]

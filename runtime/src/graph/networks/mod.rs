@@ -24,8 +24,28 @@ pub use depth_net::depth_net;
 pub use head::head;
 pub use layers::{Conv, Layers, Norm};
 
-use super::GraphError;
+use super::{Graph, GraphError};
 use crate::config::{CameraSpec, ModelSpec};
+use crate::weights::Weights;
+
+/// Every dense network of a model in the order of the frame.
+///
+/// # Errors
+/// When a description cannot be built, or a weight is missing or does not fit.
+pub fn all(spec: &ModelSpec, weights: &Weights) -> Result<Vec<Graph>, GraphError> {
+    let mut graphs = Vec::new();
+    if let Some(camera) = &spec.camera {
+        let cameras = camera.camera_order.len();
+        graphs.push(camera_backbone(spec, weights, cameras)?);
+        graphs.push(depth_net(spec, weights, cameras)?);
+        graphs.extend(bev_downsample(spec, weights)?);
+    }
+    if spec.bev_decoder.is_some() {
+        graphs.push(bev_decoder(spec, weights)?);
+    }
+    graphs.push(head(spec, weights)?);
+    Ok(graphs)
+}
 
 /// The camera part of a description, which a camera network cannot do without.
 fn camera_of(spec: &ModelSpec) -> Result<&CameraSpec, GraphError> {

@@ -1,0 +1,193 @@
+//! Arguments of the `bevfusion` command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// BEVFusion 3D detection: LiDAR sweeps and camera images in, boxes out.
+#[derive(Debug, Parser)]
+#[command(name = "bevfusion", version, about, propagate_version = true)]
+pub(super) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Detect objects in a dataset or in single files.
+    Detect(Box<DetectArgs>),
+    /// Print a network stage by stage: shapes, parameters, FLOPs, memory.
+    Inspect(InspectArgs),
+    /// Convert a PyTorch checkpoint (mmdetection3d, AWML, MIT) to a weights folder.
+    Import(ImportArgs),
+    /// Write the dense networks as ONNX files.
+    Export(ExportArgs),
+    /// Join the result files of a sharded run.
+    Merge(MergeArgs),
+    /// List the shipped models.
+    Models,
+    /// Read Autoware's parameter files and print the model description as TOML.
+    Autoware(AutowareArgs),
+}
+
+/// Which model.
+#[derive(Debug, Args)]
+pub(super) struct ModelArgs {
+    /// A shipped model (see `bevfusion models`) or a TOML file. Default: the model.toml in --weights.
+    #[arg(long, short = 'm', value_name = "NAME|FILE")]
+    pub(super) model: Option<String>,
+}
+
+/// `bevfusion detect`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bevfusion detect --weights W --dataroot data/nuscenes --version v1.0-mini
+  bevfusion detect --weights W --dataroot data/t4/scene --scene scene-0103 -o out
+  bevfusion detect --weights W --points cloud.bin --images f.jpg b.jpg --calib calib.toml
+  bevfusion detect --weights W --dataroot D --shard 3/8 --json > shard3.jsonl")]
+pub(super) struct DetectArgs {
+    /// The model.
+    #[command(flatten)]
+    pub(super) model: ModelArgs,
+    /// Weights: a folder written by `bevfusion import` or the trainer.
+    #[arg(long, short = 'w', value_name = "DIR")]
+    pub(super) weights: PathBuf,
+    /// Root of a nuScenes or T4 dataset.
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with = "points",
+        required_unless_present = "points"
+    )]
+    pub(super) dataroot: Option<PathBuf>,
+    /// Dataset version, for example v1.0-mini; found by itself when there is only one.
+    #[arg(long, value_name = "NAME", requires = "dataroot")]
+    pub(super) version: Option<String>,
+    /// Only this scene (name or token).
+    #[arg(long, requires = "dataroot")]
+    pub(super) scene: Option<String>,
+    /// Only this sample (token or its beginning).
+    #[arg(long, requires = "dataroot")]
+    pub(super) sample: Option<String>,
+    /// Only part I of N of the frames, I from 0.
+    #[arg(long, value_name = "I/N", requires = "dataroot")]
+    pub(super) shard: Option<String>,
+    /// A single point file (.bin, .pcd).
+    #[arg(long, value_name = "FILE")]
+    pub(super) points: Option<PathBuf>,
+    /// float32 columns of --points [default: the model's load_dim].
+    #[arg(long, value_name = "N", requires = "points")]
+    pub(super) point_columns: Option<usize>,
+    /// Camera images of --points, in the order of --calib.
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "points", requires = "calib")]
+    pub(super) images: Vec<PathBuf>,
+    /// Calibration of --images (docs/calibration.md).
+    #[arg(long, value_name = "FILE", requires = "points")]
+    pub(super) calib: Option<PathBuf>,
+    /// Where pictures, results and recording go.
+    #[arg(long, short = 'o', value_name = "DIR", default_value = "out")]
+    pub(super) output: PathBuf,
+    /// Least score in table and pictures.
+    #[arg(long, default_value_t = 0.3)]
+    pub(super) min_score: f32,
+    /// Least number of cameras with an image; the others' frustums are left out [default: all].
+    #[arg(long, value_name = "N")]
+    pub(super) min_cameras: Option<usize>,
+    /// Threads of the CPU engine [default: all cores].
+    #[arg(long)]
+    pub(super) threads: Option<usize>,
+    /// One JSON object per frame on standard output instead of tables.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Write no pictures.
+    #[arg(long)]
+    pub(super) no_pictures: bool,
+    /// Write no MCAP recording.
+    #[arg(long)]
+    pub(super) no_mcap: bool,
+}
+
+/// `bevfusion inspect`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bevfusion inspect --model nuscenes_CL
+  bevfusion inspect --model my_model.toml --json
+  bevfusion inspect network.onnx")]
+pub(super) struct InspectArgs {
+    /// The model.
+    #[command(flatten)]
+    pub(super) model: ModelArgs,
+    /// An ONNX file to look into instead.
+    #[arg(value_name = "ONNX", conflicts_with = "model")]
+    pub(super) onnx: Option<PathBuf>,
+    /// JSON instead of a table.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `bevfusion import`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bevfusion import epoch_20.pth --model nuscenes_L -o weights/nuscenes_L
+  bevfusion import best.pth --model t4_L_intensity --ema -o weights/t4")]
+pub(super) struct ImportArgs {
+    /// A checkpoint (.pth, .pt).
+    #[arg(value_name = "CHECKPOINT")]
+    pub(super) checkpoint: PathBuf,
+    /// A shipped model (see `bevfusion models`) or a TOML file.
+    #[arg(long, short = 'm', value_name = "NAME|FILE")]
+    pub(super) model: String,
+    /// Folder to write.
+    #[arg(long, short = 'o', value_name = "DIR")]
+    pub(super) output: PathBuf,
+    /// Take the exponential moving average instead of the plain weights.
+    #[arg(long)]
+    pub(super) ema: bool,
+    /// Write what could be loaded although tensors are missing, mismatched or unexpected.
+    #[arg(long)]
+    pub(super) no_strict: bool,
+    /// The report as JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `bevfusion export`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  bevfusion export --weights weights/nuscenes_CL -o onnx")]
+pub(super) struct ExportArgs {
+    /// The model.
+    #[command(flatten)]
+    pub(super) model: ModelArgs,
+    /// Weights folder.
+    #[arg(long, short = 'w', value_name = "DIR")]
+    pub(super) weights: PathBuf,
+    /// Folder to write.
+    #[arg(long, short = 'o', value_name = "DIR")]
+    pub(super) output: PathBuf,
+}
+
+/// `bevfusion merge`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  bevfusion merge out/*/results_nusc.json -o results_nusc.json")]
+pub(super) struct MergeArgs {
+    /// Result files of the shards.
+    #[arg(value_name = "FILE", required = true)]
+    pub(super) inputs: Vec<PathBuf>,
+    /// File to write.
+    #[arg(long, short = 'o', value_name = "FILE")]
+    pub(super) output: PathBuf,
+}
+
+/// `bevfusion autoware`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  bevfusion autoware ml_package_bevfusion_lidar.param.yaml bevfusion_lidar.param.yaml > model.toml")]
+pub(super) struct AutowareArgs {
+    /// ml_package_*.param.yaml, the node's yaml and, if used, the class remapper's yaml, in any order.
+    #[arg(value_name = "YAML", required = true)]
+    pub(super) files: Vec<PathBuf>,
+}

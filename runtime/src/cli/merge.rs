@@ -1,0 +1,21 @@
+//! `bevfusion merge`: the result files of a sharded run as one.
+
+use std::collections::BTreeSet;
+
+use super::args::MergeArgs;
+use super::{Answer, say};
+use crate::output::merge_nuscenes;
+
+/// Runs the command.
+pub(super) fn run(args: &MergeArgs) -> Answer {
+    let report = merge_nuscenes(&args.inputs, &BTreeSet::new(), &args.output)?;
+    let repeated = report.repeated.len();
+    say(&format!(
+        "{} samples, {} boxes from {} files ({repeated} samples were in several) -> {}",
+        report.samples,
+        report.boxes,
+        args.inputs.len(),
+        args.output.display()
+    ))?;
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! The build phase: description, weights and engine become a [`Pipeline`].
+
+use super::camera_branch::CameraBranch;
+use super::dense::DenseNetworks;
+use super::lidar_branch::LidarBranch;
+use super::pipeline::Parts;
+use super::{BuildError, Pipeline};
+use crate::config::ModelConfig;
+use crate::engine::Engine;
+use crate::graph::networks::{bev_decoder, head};
+use crate::weights::Weights;
+
+/// Builds a [`Pipeline`].
+///
+/// ```no_run
+/// use bevfusion::config::ModelConfig;
+/// use bevfusion::engine::{CpuEngine, EngineOptions};
+/// use bevfusion::exec::PipelineBuilder;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let native = bevfusion::weights::load(std::path::Path::new("weights/nuscenes_L"))?;
+/// let config = ModelConfig::from_toml_str(&native.model_toml, "model.toml")?;
+/// let engine = CpuEngine::new(EngineOptions::default());
+/// let mut pipeline = PipelineBuilder::new(config, &native.weights).build(&engine)?;
+/// # let frame = bevfusion::input::Frame::default();
+/// let report = *pipeline.run(&frame);
+/// println!("{:?}: {} boxes", report.outcome, pipeline.detections().len());
+/// # Ok(())
+/// # }
+/// ```
+pub struct PipelineBuilder<'w> {
+    config: ModelConfig,
+    weights: &'w Weights,
+    min_cameras: Option<usize>,
+}
+
+impl<'w> PipelineBuilder<'w> {
+    /// For a model and its weights.
+    #[must_use]
+    pub const fn new(config: ModelConfig, weights: &'w Weights) -> Self {
+        Self {
+            config,
+            weights,
+            min_cameras: None,
+        }
+    }
+
+    /// Frames with fewer images are dropped; default: all cameras must be there. A frame with at least
+    /// this many is run with the missing cameras' frustums left out, and is flagged as degraded.
+    #[must_use]
+    pub const fn min_cameras(mut self, min_cameras: usize) -> Self {
+        self.min_cameras = Some(min_cameras);
+        self
+    }
+
+    /// Builds the networks and hands them to `engine`.
+    ///
+    /// # Errors
+    /// When weights are missing or of another shape, or the engine refuses a network.
+    pub fn build(self, engine: &dyn Engine) -> Result<Pipeline, BuildError> {
+        let Self {
+            config,
+            weights,
+            min_cameras,
+        } = self;
+        let cameras = config
+            .camera
+            .as_ref()
+            .map_or(0, |camera| camera.camera_order.len());
+        let min_cameras = min_cameras.unwrap_or(cameras);
+        if min_cameras > cameras {
+            return Err(BuildError::MinCameras {
+                min_cameras,
+                cameras,
+            });
+        }
+        let lidar = config
+            .lidar_encoder
+            .as_ref()
+            .map(|encoder| LidarBranch::new(&config, encoder, weights))
+            .transpose()?;
+        let camera = config
+            .camera
+            .as_ref()
+            .map(|camera| CameraBranch::new(&config, camera, weights, engine))
+            .transpose()?;
+        let decoder = match config.bev_decoder {
+            Some(_) => Some(engine.load(&bev_decoder(&config, weights)?)?),
+            None => None,
+        };
+        let head = engine.load(&head(&config, weights)?)?;
+        let dense = DenseNetworks::new(decoder, head);
+        Ok(Pipeline::new(Parts {
+            config,
+            min_cameras,
+            lidar,
+            camera,
+            dense,
+        }))
+    }
+}

@@ -1,0 +1,89 @@
+//! What can go wrong in a frame, as a 16-byte value without heap.
+
+use super::StageId;
+
+/// Why a frame gave no boxes. The numbers are stable: they are logged and cross the C ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum FaultCode {
+    /// The cloud's column count is not the model's; `detail` is the count found.
+    PointColumns = 0x0101,
+    /// A camera's image buffer does not match its size; `detail` is the camera's index.
+    ImageSize = 0x0102,
+    /// A camera's calibration cannot be inverted; `detail` is the camera's index.
+    Calibration = 0x0103,
+    /// Fewer cameras than `min_cameras`; `detail` is the number there was.
+    MissingCameras = 0x0104,
+    /// A dense network failed; `detail` is its place in the pipeline's list.
+    Engine = 0x0201,
+}
+
+impl FaultCode {
+    /// Every code, for tests and tables.
+    pub const ALL: [Self; 5] = [
+        Self::PointColumns,
+        Self::ImageSize,
+        Self::Calibration,
+        Self::MissingCameras,
+        Self::Engine,
+    ];
+
+    /// What happened and what to do, for logs.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::PointColumns => {
+                "the cloud has another number of columns than the model's load_dim"
+            }
+            Self::ImageSize => "an image's buffer does not match its width and height",
+            Self::Calibration => "a camera's intrinsics or pose cannot be inverted",
+            Self::MissingCameras => "fewer cameras than min_cameras delivered an image",
+            Self::Engine => "a dense network failed to run",
+        }
+    }
+}
+
+/// A fault: first one wins, the frame is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameFault {
+    /// What.
+    pub code: FaultCode,
+    /// Where.
+    pub stage: StageId,
+    /// The number that the code's documentation names.
+    pub detail: u64,
+}
+
+impl std::fmt::Display for FrameFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let code = self.code as u32;
+        write!(
+            f,
+            "{} (stage {}, detail {}, code {code:#06x})",
+            self.code.text(),
+            self.stage.name(),
+            self.detail
+        )
+    }
+}
+
+impl std::error::Error for FrameFault {}
+
+#[cfg(test)]
+mod tests {
+    use super::{FaultCode, FrameFault};
+
+    #[test]
+    fn a_fault_is_sixteen_bytes() {
+        assert_eq!(size_of::<FrameFault>(), 16);
+    }
+
+    #[test]
+    fn texts_are_unique_and_not_empty() {
+        let mut texts: Vec<_> = FaultCode::ALL.iter().map(|code| code.text()).collect();
+        texts.sort_unstable();
+        texts.dedup();
+        assert_eq!(texts.len(), FaultCode::ALL.len());
+        assert!(texts.iter().all(|text| text.len() > 10));
+    }
+}
