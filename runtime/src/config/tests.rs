@@ -121,11 +121,11 @@ fn a_wrong_type_says_what_stands_there() {
         ("sweeps_num = 9", "sweeps_num = \"9\"", "the string \"9\""),
         ("sweeps_num = 9", "sweeps_num = -9", "-9"),
         ("sweeps_num = 9", "sweeps_num = 9.5", "9.5"),
-        ("sweeps_num = 9", "sweeps_num = [9]", "1 entries"),
+        ("sweeps_num = 9", "sweeps_num = [9]", "a list of 1"),
         ("\"rigid\"", "\"stiff\"", "the string \"stiff\""),
         ("remove_close = 1.0", "remove_close = nan", "NaN"),
         ("remove_close = 1.0", "remove_close = 1e300", "1e300"),
-        ("0.075, 0.075, 0.2]", "0.075, 0.075]", "2 entries"),
+        ("0.075, 0.075, 0.2]", "0.075, 0.075]", "a list of 2"),
         ("sweeps_num = 9", "sweeps_num = 2026-01-01", "2026-01-01"),
     ];
     for (from, to, found) in cases {
@@ -223,7 +223,7 @@ fn every_contradiction_has_its_key() {
         (
             "nuscenes_L",
             "[[1, 1, 1], [1,",
-            "[[0, 1, 1], [1,",
+            "[[3, 1, 1], [1,",
             "lidar_encoder.encoder_paddings",
         ),
         (
@@ -268,7 +268,12 @@ fn every_contradiction_has_its_key() {
             "layer_nums = [5]",
             "bev_decoder.layer_nums",
         ),
-        ("nuscenes_L", "\"truck\"", "\"car\"", "class_names[1]"),
+        (
+            "nuscenes_L",
+            "\"traffic_cone\"]",
+            "\"traffic_cone\", \"car\"]",
+            "class_names[10]",
+        ),
         (
             "t4_L",
             "122.4, 5.0, 0.2]",
@@ -397,7 +402,8 @@ fn an_empty_file_lacks_every_needed_key() {
             "points",
             "voxel",
             "head",
-            "postprocess"
+            "postprocess",
+            "lidar_encoder"
         ]
     );
 }
