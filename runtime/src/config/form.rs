@@ -226,14 +226,15 @@ impl Reading {
     }
 
     fn wrong(&mut self, path: &str, node: &Node, expected: String) {
-        let found = match &node.value {
-            Value::List(entries) => format!("{} entries", entries.len()),
-            value => value.to_string(),
-        };
         let key = if path.is_empty() { "(top level)" } else { path };
         self.problems.push(ConfigProblem {
             line: node.line,
-            ..ConfigProblem::new(key, &expected, found, format!("write {expected}"))
+            ..ConfigProblem::new(
+                key,
+                &expected,
+                node.value.to_string(),
+                format!("write {expected}"),
+            )
         });
         self.replaced.push(path.into());
     }

@@ -9,25 +9,25 @@ pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
         .map(|(_, candidate)| candidate)
 }
 
-/// Insertions, deletions and replacements from `from` to `to`, ignoring case.
+/// Insertions, deletions, replacements and swaps of neighbours from `from` to `to`, ignoring case.
 fn edits(from: &str, to: &str) -> usize {
+    let from: Vec<char> = from.chars().map(|c| c.to_ascii_lowercase()).collect();
     let to: Vec<char> = to.chars().map(|c| c.to_ascii_lowercase()).collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.chars().map(|c| c.to_ascii_lowercase()).enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (slot, b) in row.iter_mut().skip(1).zip(&to) {
-            let up = *slot;
-            let cost = usize::from(a != *b);
-            left = (diagonal + cost).min(up + 1).min(left + 1);
-            diagonal = up;
-            *slot = left;
+    let mut before: Vec<usize> = vec![0; to.len() + 1];
+    let mut above: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in to.iter().enumerate() {
+            let replaced = above[j] + usize::from(a != b);
+            let mut least = replaced.min(above[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *a == to[j - 1] && from[i - 1] == *b {
+                least = least.min(before[j - 1] + 1);
+            }
+            row.push(least);
         }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
+        before = std::mem::replace(&mut above, row);
     }
-    row.last().copied().unwrap_or(0)
+    above[to.len()]
 }
 
 #[cfg(test)]
@@ -39,6 +39,7 @@ mod tests {
         assert_eq!(edits("kitten", "sitting"), 3);
         assert_eq!(edits("", "abc"), 3);
         assert_eq!(edits("abc", ""), 3);
+        assert_eq!(edits("fusre", "Fuser"), 1);
     }
 
     #[test]

@@ -9,6 +9,8 @@
 mod convert;
 mod keys;
 mod postprocess;
+#[cfg(test)]
+mod tests;
 mod yaml;
 
 pub use keys::AutowareRuntime;

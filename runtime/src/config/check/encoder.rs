@@ -31,7 +31,9 @@ impl Checker<'_> {
         self.positive("lidar_encoder.output_channels", encoder.output_channels);
         self.sparse_shape(encoder);
         self.stages(encoder);
-        self.encoder_bev();
+        if encoder.encoder_paddings.len() + 1 == encoder.encoder_channels.len() {
+            self.encoder_bev();
+        }
         if let Some(fourier) = &encoder.voxel_features {
             self.fourier(fourier);
         }

@@ -8,6 +8,8 @@ mod encoder;
 mod grid;
 mod head;
 mod postprocess;
+#[cfg(test)]
+mod tests;
 
 use super::derived::Shapes;
 use super::error::ConfigProblem;
