@@ -85,7 +85,7 @@ impl<'w> Layers<'w> {
     /// When a weight is missing or does not fit.
     pub fn conv(&mut self, x: ValueId, conv: &Conv<'_>) -> Result<ValueId, GraphError> {
         let shape = [conv.out, self.channels(x)?, conv.kernel, conv.kernel];
-        let per_channel = shape[1..].iter().product();
+        let per_channel: usize = shape[1..].iter().product();
         let affine = self.affine(conv, &shape, &|i| i / per_channel)?;
         let weight = self.graph.constant(&shape, rounded(&affine.weight))?;
         let bias = if conv.bias || conv.norm.is_some() {
