@@ -176,12 +176,8 @@ impl Writer<'_> {
 /// Ops that are one ONNX node with the same inputs.
 fn direct(op: &Op) -> (&'static str, Vec<AttributeProto>) {
     match op {
-        Op::Conv2d { stride, padding } => {
-            let [rows, columns] = *padding;
-            let pads = ints("pads", &[rows, columns, rows, columns]);
-            ("Conv", vec![ints("strides", stride), pads])
-        }
-        Op::ConvTranspose2d { stride } => ("ConvTranspose", vec![ints("strides", stride)]),
+        Op::Conv2d { stride, padding } => ("Conv", convolution(*stride, *padding)),
+        Op::ConvTranspose2d { stride } => ("ConvTranspose", convolution(*stride, [0; 2])),
         Op::MaxPool2d { kernel, padding } => (
             "MaxPool",
             vec![
@@ -215,6 +211,15 @@ fn direct(op: &Op) -> (&'static str, Vec<AttributeProto>) {
         | Op::WindowPartition(_)
         | Op::WindowMerge(_) => ("Identity", Vec::new()),
     }
+}
+
+fn convolution(stride: [usize; 2], [rows, columns]: [usize; 2]) -> Vec<AttributeProto> {
+    vec![
+        ints("strides", &stride),
+        ints("pads", &[rows, columns, rows, columns]),
+        ints("dilations", &[1; 2]),
+        int("group", 1),
+    ]
 }
 
 fn token_shape(shape: &[usize]) -> [usize; 3] {
