@@ -28,8 +28,7 @@ pub(super) fn difference(expected: &[f64], found: &[f64]) -> Option<(usize, f64,
     let pairs = expected.iter().zip(found).enumerate();
     let mut differing = pairs.filter(|(_, (expected, found))| {
         let limit = TOLERANCE * expected.abs().max(1.0);
-        // A NaN differs.
-        !((**expected - **found).abs() <= limit)
+        (**expected - **found).abs() > limit || found.is_nan()
     });
     differing
         .next()
