@@ -28,8 +28,7 @@ pub(super) fn difference(expected: &[f64], found: &[f64]) -> Option<(usize, f64,
     let pairs = expected.iter().zip(found).enumerate();
     let mut differing = pairs.filter(|(_, (expected, found))| {
         let limit = TOLERANCE * expected.abs().max(1.0);
-        // A NaN differs.
-        !((**expected - **found).abs() <= limit)
+        (**expected - **found).abs() > limit || found.is_nan()
     });
     differing
         .next()
@@ -99,5 +98,72 @@ fn window_index(values: &mut BTreeMap<String, Vec<f64>>, spec: &SwinSpec) {
             let module = format!("img_backbone.stages.{stage}.blocks.{block}.attn.w_msa");
             values.insert(format!("{module}.relative_position_index"), table.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{difference, frustum, grid, window_index};
+    use crate::config::{CellRounding, DepthNetForm, SwinSpec, ViewTransformSpec};
+
+    fn view() -> ViewTransformSpec {
+        ViewTransformSpec {
+            form: DepthNetForm::Awml,
+            out_channels: 1,
+            feature_size: [2, 3],
+            x_bound: [-122.4, 122.4, 0.68],
+            y_bound: [-54.0, 54.0, 0.3],
+            z_bound: [-10.0, 10.0, 20.0],
+            d_bound: [1.0, 2.0, 0.5],
+            downsample: 2,
+            cell_rounding: CellRounding::Truncate,
+            drop_behind_camera: true,
+        }
+    }
+
+    #[test]
+    fn grids_have_the_published_numbers_of_cells() {
+        let mut values = BTreeMap::new();
+        grid(&mut values, &view());
+        assert_eq!(values["view_transform.nx"], [360.0, 360.0, 1.0]);
+        assert_eq!(
+            difference(&[-122.06, -53.85, 0.0], &values["view_transform.bx"]),
+            None
+        );
+    }
+
+    #[test]
+    fn the_frustum_runs_over_columns_first_and_ends_at_the_last_pixel() {
+        let points = frustum(&view(), [16, 21]);
+        assert_eq!(points.len(), 2 * 2 * 3 * 3);
+        assert_eq!(points[3..6], [10.0, 0.0, 1.0]);
+        assert_eq!(points[33..], [20.0, 15.0, 1.5]);
+    }
+
+    #[test]
+    fn the_window_index_counts_offsets_of_query_minus_key() {
+        let swin = SwinSpec {
+            embed_dims: 4,
+            depths: vec![1],
+            num_heads: vec![1],
+            window_size: 2,
+            mlp_ratio: 4,
+        };
+        let mut values = BTreeMap::new();
+        window_index(&mut values, &swin);
+        let name = "img_backbone.stages.0.blocks.0.attn.w_msa.relative_position_index";
+        let expected = [
+            4.0, 3.0, 1.0, 0.0, 5.0, 4.0, 2.0, 1.0, 7.0, 6.0, 4.0, 3.0, 8.0, 7.0, 5.0, 4.0,
+        ];
+        assert_eq!(values[name], expected);
+    }
+
+    #[test]
+    fn a_difference_is_located_and_nan_is_one() {
+        assert_eq!(difference(&[1.0, 2.0], &[1.0, 2.00001]), None);
+        assert_eq!(difference(&[1.0, 2.0], &[1.0, 2.1]), Some((1, 2.0, 2.1)));
+        assert!(difference(&[1.0], &[f64::NAN]).is_some());
     }
 }

@@ -6,6 +6,7 @@
 //! a missing, unfit or unknown tensor is an error that lists all of them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 
 use super::checkpoint::{Checkpoint, StateDict};
@@ -151,10 +152,13 @@ impl Renamed {
         };
         for (source, shape) in shapes {
             let name = renamed(&source).unwrap_or_else(|| source.clone());
-            if all.tensors.contains_key(&name) {
-                all.doubled.insert(source, shape);
-            } else {
-                all.tensors.insert(name, (source, shape));
+            match all.tensors.entry(name) {
+                Entry::Vacant(place) => {
+                    place.insert((source, shape));
+                }
+                Entry::Occupied(_) => {
+                    all.doubled.insert(source, shape);
+                }
             }
         }
         all
@@ -231,8 +235,8 @@ impl Review {
     }
 
     fn absent(&mut self, expected: &ExpectedTensor) {
-        self.count(&expected.name, 0);
         if expected.kind != TensorKind::Constant {
+            self.count(&expected.name, 0);
             self.report.missing.push(MissingTensor {
                 name: expected.name.clone(),
                 expected: expected.shape.clone(),

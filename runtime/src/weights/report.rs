@@ -42,7 +42,7 @@ pub struct ModuleCount {
     pub module: String,
     /// Tensors taken or checked.
     pub found: usize,
-    /// Tensors that its state dict has.
+    /// Tensors that it needs, and constants that are there.
     pub expected: usize,
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Traits {
 const VARIANTS: [(&str, usize, Option<usize>, Option<DepthNetForm>); 8] = [
     ("nuscenes_L", 10, Some(5), None),
     ("nuscenes_CL", 10, Some(5), Some(DepthNetForm::Mmdet3d)),
-    ("t4_L_base", 5, Some(32), None),
+    ("t4_L", 5, Some(32), None),
     ("t4_L_intensity", 5, Some(50), None),
     ("t4_L_offline", 5, Some(5), None),
     ("t4_L_offline", 5, Some(4), None),

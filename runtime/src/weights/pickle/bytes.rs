@@ -39,10 +39,12 @@ impl<'a> Bytes<'a> {
 
     /// The next `N` bytes.
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], PickleError> {
-        let taken = self.take(N as u64)?;
-        taken
-            .try_into()
-            .map_err(|_| self.error(PickleProblem::Truncated))
+        let rest = self.data.get(self.at..).unwrap_or_default();
+        let Some(taken) = rest.first_chunk() else {
+            return Err(self.error(PickleProblem::Truncated));
+        };
+        self.at += N;
+        Ok(*taken)
     }
 
     pub(super) fn u8(&mut self) -> Result<u8, PickleError> {

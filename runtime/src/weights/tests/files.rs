@@ -300,7 +300,7 @@ fn averaged_weights_are_found_where_each_framework_puts_them() {
     let read = |root: &Py, file: &TorchFile, wanted| {
         let written = written(&file.zip(root));
         let mut checkpoint = Checkpoint::open(&written.path, wanted)?;
-        Ok::<_, WeightsError>(floats(&mut checkpoint, "x")[0])
+        Ok::<_, WeightsError>(floats(&mut checkpoint, "x"))
     };
     let mut file = TorchFile::default();
     let plain = Py::dict(vec![("x", file.float(&[1], &[1.0]))]);
@@ -309,8 +309,8 @@ fn averaged_weights_are_found_where_each_framework_puts_them() {
         ("state_dict", plain.clone()),
         ("state_dict_ema", averaged),
     ]);
-    assert_eq!(read(&both, &file, StateDict::Model).expect("model"), 1.0);
-    assert_eq!(read(&both, &file, StateDict::Averaged).expect("ema"), 2.0);
+    assert_eq!(read(&both, &file, StateDict::Model).expect("model"), [1.0]);
+    assert_eq!(read(&both, &file, StateDict::Averaged).expect("ema"), [2.0]);
 
     // mmengine swaps: its state_dict holds the average.
     let raw = Py::dict(vec![
@@ -320,11 +320,11 @@ fn averaged_weights_are_found_where_each_framework_puts_them() {
     let mmengine = Py::dict(vec![("state_dict", plain.clone()), ("ema_state_dict", raw)]);
     assert_eq!(
         read(&mmengine, &file, StateDict::Model).expect("model"),
-        1.0
+        [1.0]
     );
     assert_eq!(
         read(&mmengine, &file, StateDict::Averaged).expect("ema"),
-        1.0
+        [1.0]
     );
 
     let only = Py::dict(vec![("state_dict", plain)]);

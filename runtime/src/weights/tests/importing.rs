@@ -73,6 +73,10 @@ fn a_complete_checkpoint_is_taken_whole() {
     assert_eq!(report.loaded, weights.tensors.len());
     assert_eq!((report.renamed, report.permuted), (0, 0));
     assert!(report.is_clean());
+    assert!(
+        report.modules.iter().all(|m| m.found == m.expected),
+        "{report}"
+    );
     assert!(report.to_string().contains("fits small_L"), "{report}");
     check(&taken, &small_spec()).expect("what was imported passes the check");
 }
