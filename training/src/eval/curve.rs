@@ -3,7 +3,7 @@
 /// Recalls at which every curve is sampled: 0, 0.01, …, 1.
 pub const RECALL_SAMPLES: usize = 101;
 
-/// Recall of sample `index`, in the rounding of `numpy.linspace(0, 1, 101)`: thresholds such as 0.07
+/// Recall of sample `index`, in the rounding of `numpy.linspace(0, 1, 101)`: thresholds such as 0.35
 /// must fall on the same side of a plateau as there.
 #[must_use]
 pub fn recall_at(index: usize) -> f64 {
@@ -91,8 +91,8 @@ mod tests {
     #[test]
     fn recalls_are_rounded_as_in_numpy() {
         assert_eq!(
-            recall_at(7).to_bits(),
-            0.070_000_000_000_000_01_f64.to_bits()
+            recall_at(35).to_bits(),
+            0.350_000_000_000_000_03_f64.to_bits()
         );
         assert_eq!(recall_at(100).to_bits(), 1.0_f64.to_bits());
     }

@@ -56,7 +56,10 @@ pub fn assign_minimum(
             found: cost.len(),
         });
     }
-    if let Some(at) = cost.iter().position(|v| !(v.abs() <= LARGEST_COST)) {
+    if let Some(at) = cost
+        .iter()
+        .position(|v| v.is_nan() || v.abs() > LARGEST_COST)
+    {
         return Err(HungarianError::NotFinite {
             row: at / columns,
             column: at % columns,

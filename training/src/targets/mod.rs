@@ -74,7 +74,7 @@ pub struct SampleTargets {
     pub box_targets: Vec<[f32; BOX_CODE_SIZE]>,
     /// 1 for each number of a positive proposal, 0 for background; without the code weights.
     pub box_weights: Vec<[f32; BOX_CODE_SIZE]>,
-    /// Largest IoU of each proposal with any ground-truth box, within 0..=1.
+    /// IoU of each proposal with the box that it was assigned, within 0..=1; 0 for background.
     pub ious: Vec<f32>,
     /// Number of assigned proposals.
     pub num_pos: usize,
@@ -159,13 +159,9 @@ pub fn targets_from_ious(
     let range = &config.point_cloud_range;
     let cost = cost_matrix(proposals, truth, ious, range, &config.cost);
     let assigned = match_proposals(&cost, count, truths)?;
-    let largest = |p: usize| {
-        ious[p * truths..][..truths]
-            .iter()
-            .copied()
-            .fold(0.0, f32::max)
-    };
-    let ious: Vec<f32> = (0..count).map(|p| largest(p).min(1.0)).collect();
+    let overlap_with = |(p, g): (usize, &Option<usize>)| g.map_or(0.0, |g| ious[p * truths + g]);
+    let matched = assigned.iter().enumerate().map(overlap_with);
+    let ious: Vec<f32> = matched.map(|iou| iou.clamp(0.0, 1.0)).collect();
     let positives = || (0..count).filter_map(|p| assigned[p].map(|g| (p, g)));
     let num_pos = positives().count();
     let overlap: f64 = positives().map(|(p, _)| f64::from(ious[p])).sum();
@@ -312,8 +308,16 @@ mod tests {
         assert_eq!(targets.labels, [3, 0, 3, 2]);
         assert_eq!(targets.num_pos, 2);
         assert!((targets.matched_iou - 0.9).abs() < 1e-6);
-        assert_eq!(targets.box_weights[3], [1.0; 10]);
-        assert_eq!(targets.box_targets[0], [0.0; 10]);
+        assert!(
+            targets.box_weights[3]
+                .iter()
+                .all(|w| (w - 1.0).abs() < f32::EPSILON)
+        );
+        assert!(
+            targets.box_targets[0]
+                .iter()
+                .all(|t| t.abs() < f32::EPSILON)
+        );
         // (5 + 12) / 0.6 = 28.3 along x (rows), (-2 + 6) / 0.6 = 6.7 along y (columns).
         assert_eq!(targets.heatmap[28 * 20 + 6].to_bits(), 1.0_f32.to_bits());
         assert_eq!(targets.heatmap.iter().filter(|v| **v >= 1.0).count(), 2);
