@@ -34,13 +34,39 @@ pub enum GoldenError {
     },
 }
 
-/// The golden set: the folder named by `BEVFUSION_GOLDEN_DIR`, otherwise `shared/golden` beside the
-/// repository; `None` when there is no such folder.
+/// The golden files: `BEVFUSION_GOLDEN_DIR`, else `shared/golden` beside the repository; `None` when there
+/// are none.
 #[must_use]
 pub fn golden_dir() -> Option<PathBuf> {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden");
-    let dir = std::env::var_os("BEVFUSION_GOLDEN_DIR").map_or_else(default, PathBuf::from);
-    dir.is_dir().then_some(dir)
+    shared_dir("BEVFUSION_GOLDEN_DIR", "golden")
+}
+
+/// The sample datasets: `BEVFUSION_DATA_DIR`, else `shared/data` beside the repository; `None` when there
+/// are none.
+#[must_use]
+pub fn data_dir() -> Option<PathBuf> {
+    shared_dir("BEVFUSION_DATA_DIR", "data")
+}
+
+/// The tables of facts: `BEVFUSION_SPEC_DIR`, else `shared/spec` beside the repository; `None` when there
+/// are none.
+#[must_use]
+pub fn spec_dir() -> Option<PathBuf> {
+    shared_dir("BEVFUSION_SPEC_DIR", "spec")
+}
+
+fn shared_dir(variable: &str, folder: &str) -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join(folder);
+    let path = std::env::var_os(variable).map_or_else(beside, PathBuf::from);
+    path.is_dir().then_some(path)
+}
+
+/// Says that a test has nothing to compare with; on CI that is a failure.
+#[expect(clippy::print_stderr, reason = "a skipped comparison must be seen in the tests' output")]
+pub fn skipped(what: &str) {
+    let on_ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    assert!(!on_ci, "{what} is absent, and CI must compare with it");
+    eprintln!("skipped: {what} is absent");
 }
 
 /// One safetensors file.
