@@ -10,7 +10,7 @@ use bevfusion::output::{
     class_color, draw_bev, draw_contact_sheet, project_box, write_frame_json,
 };
 
-const SIZE_PX: u32 = 700;
+const SIZE_PX: u32 = 1400;
 const RANGE_M: f32 = 50.0;
 
 fn options() -> BevOptions {
@@ -25,7 +25,7 @@ fn names() -> Vec<String> {
     ["car", "pedestrian"].map(str::to_owned).to_vec()
 }
 
-/// A car ahead to the right that drives along +x at 5 m/s; y is ahead.
+/// A standing car ahead to the right that faces +x; y is ahead.
 fn car() -> Detection {
     Detection {
         bottom_center: [20.0, 15.0, -1.0],
@@ -37,6 +37,10 @@ fn car() -> Detection {
     }
 }
 
+#[expect(
+    clippy::expect_used,
+    reason = "a helper of tests; a failure is the test's"
+)]
 fn draw(boxes: &[Detection], truth: &[Detection], options: &BevOptions) -> RgbImage {
     let (frame, names) = (Frame::default(), names());
     let view = FrameView::new(("f0", &frame), ("tiny", &names), boxes, truth);
@@ -45,7 +49,7 @@ fn draw(boxes: &[Detection], truth: &[Detection], options: &BevOptions) -> RgbIm
 
 fn pixel(image: &RgbImage, [x, y]: [usize; 2]) -> [u8; 3] {
     let start = (y * image.width + x) * 3;
-    image.pixels[start..start + 3].try_into().expect("three")
+    [0, 1, 2].map(|channel| image.pixels[start + channel])
 }
 
 /// Pixel of a place x to the right, y ahead (m).
@@ -55,7 +59,11 @@ fn at([x, y]: [f32; 2]) -> [usize; 2] {
 }
 
 fn gap(a: [u8; 3], b: [u8; 3]) -> u8 {
-    a.iter().zip(&b).map(|(x, y)| x.abs_diff(*y)).max().unwrap_or(0)
+    a.iter()
+        .zip(&b)
+        .map(|(x, y)| x.abs_diff(*y))
+        .max()
+        .unwrap_or(0)
 }
 
 #[test]
@@ -104,8 +112,12 @@ fn ground_truth_is_a_dashed_white_outline_that_can_be_left_out() {
         let on_line = |column| (row - 1..=row + 1).any(|row| pixel(image, [column, row])[0] > 110);
         (left..right).filter(|&column| on_line(column)).count()
     };
-    let length = 8 * 7;
-    assert!((length / 3..length).contains(&whites(&shown)), "{}", whites(&shown));
+    let length = 8 * 14;
+    assert!(
+        (length / 3..length).contains(&whites(&shown)),
+        "{}",
+        whites(&shown)
+    );
     assert_eq!(whites(&hidden), 0);
 }
 
@@ -115,18 +127,27 @@ fn an_arrow_shows_the_way_of_one_second() {
         velocity: [0.0, 9.0],
         ..car()
     };
-    let (still, moving) = (draw(&[car()], &[], &options()), draw(&[moving], &[], &options()));
+    let (still, moving) = (
+        draw(&[car()], &[], &options()),
+        draw(&[moving], &[], &options()),
+    );
     for ahead in [19.0, 23.0] {
         let place = at([20.0, ahead]);
         assert!(gap(pixel(&moving, place), class_color("car", 0)) < 40);
         assert!(gap(pixel(&still, place), class_color("car", 0)) > 90);
     }
-    assert_eq!(pixel(&moving, at([20.0, 26.0])), pixel(&still, at([20.0, 26.0])));
+    assert_eq!(
+        pixel(&moving, at([20.0, 26.0])),
+        pixel(&still, at([20.0, 26.0]))
+    );
 }
 
 #[test]
 fn boxes_below_the_threshold_and_out_of_range_leave_no_trace() {
-    let weak = Detection { score: 0.05, ..car() };
+    let weak = Detection {
+        score: 0.05,
+        ..car()
+    };
     let far = Detection {
         bottom_center: [51.0, 0.0, 0.0],
         ..car()
@@ -151,12 +172,18 @@ fn the_front_is_up_whichever_axis_points_ahead() {
         forward: ForwardAxis::X,
         ..options()
     };
-    let (a, b) = (draw(&[car()], &[], &options()), draw(&[turned], &[], &forward));
-    let axes = 600..700;
+    let (a, b) = (
+        draw(&[car()], &[], &options()),
+        draw(&[turned], &[], &forward),
+    );
+    // The axes' names differ, and the origin is elsewhere in the vehicle.
+    let axes = 1200..1400;
+    let axes = |[x, y]: [usize; 2]| axes.contains(&x) && y < 140;
+    let vehicle = |[x, y]: [usize; 2]| (670..730).contains(&x) && (620..760).contains(&y);
     let differ = |[x, y]: [usize; 2]| gap(pixel(&a, [x, y]), pixel(&b, [x, y])) > 2;
-    let other = (0..700)
-        .flat_map(|y| (0..700).map(move |x| [x, y]))
-        .filter(|&[x, y]| !(axes.contains(&x) && y < 70))
+    let other = (0..1400)
+        .flat_map(|y| (0..1400).map(move |x| [x, y]))
+        .filter(|&[x, y]| !axes([x, y]) && !vehicle([x, y]))
         .filter(|&place| differ(place))
         .count();
     assert_eq!(other, 0);
@@ -177,13 +204,24 @@ fn points_are_where_they_were_measured_and_high_ones_are_brighter() {
             frame.points.values.extend([x, y, z, 0.0, 0.0]);
         }
     }
-    frame.points.values.extend([f32::NAN, 1.0, f32::NAN, 0.0, 0.0]);
+    frame
+        .points
+        .values
+        .extend([f32::NAN, 1.0, f32::NAN, 0.0, 0.0]);
     let names = names();
     let view = FrameView::new(("f0", &frame), ("tiny", &names), &[], &[]);
     let picture = draw_bev(&view, &options()).expect("picture");
     let empty = draw(&[], &[], &options());
-    let light = |place| pixel(&picture, at(place)).iter().map(|&v| u32::from(v)).sum::<u32>();
-    let dark = pixel(&empty, at([-25.0, 15.0])).iter().map(|&v| u32::from(v)).sum::<u32>();
+    let light = |place| {
+        pixel(&picture, at(place))
+            .iter()
+            .map(|&v| u32::from(v))
+            .sum::<u32>()
+    };
+    let dark = pixel(&empty, at([-25.0, 15.0]))
+        .iter()
+        .map(|&v| u32::from(v))
+        .sum::<u32>();
     assert_eq!(light([-25.0, 15.0]), dark);
     assert!(light([-20.0, 15.0]) > dark + 40);
     assert!(light([-30.0, 15.0]) > light([-20.0, 15.0]) + 100);
@@ -198,14 +236,20 @@ fn options_that_make_no_picture_are_refused_with_the_limits() {
         range_m: f32::NAN,
         ..options()
     });
-    assert!(range.contains("range NaN m; expected a positive length"), "{range}");
+    assert!(
+        range.contains("range NaN m; expected a positive length"),
+        "{range}"
+    );
     let size = message(BevOptions {
         size_px: 100_000,
         ..options()
     });
     assert!(size.contains("each edge must be 1 to 16384 px"), "{size}");
     let sheet = draw_contact_sheet(&view, &SheetOptions::default()).expect_err("refused");
-    assert!(sheet.to_string().contains("the frame has no camera"), "{sheet}");
+    assert!(
+        sheet.to_string().contains("the frame has no camera"),
+        "{sheet}"
+    );
 }
 
 fn camera(name: &str, has_image: bool) -> CameraFrame {
@@ -265,7 +309,9 @@ fn the_contact_sheet_draws_a_box_where_the_camera_sees_it() {
     let missing = [6 + 2 * 406, 6 + 231];
     assert!(pixel(&sheet, [missing[0] + 390, missing[1] + 200])[0] < 40);
     let row = missing[1] + 108;
-    let lit = (0..400).filter(|x| pixel(&sheet, [missing[0] + x, row])[1] > 90).count();
+    let lit = (0..400)
+        .filter(|x| pixel(&sheet, [missing[0] + x, row])[1] > 90)
+        .count();
     assert!(lit > 8, "{lit}");
 }
 
