@@ -8,8 +8,6 @@ use std::sync::Arc;
 use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView, ValueView};
 use rten_tensor::AsView;
 
-use rten_tensor::AsView;
-
 use super::{
     Engine, EngineError, EngineOptions, Network, TensorBuffer, TensorInfo, check_call, infos,
 };

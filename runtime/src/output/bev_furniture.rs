@@ -18,6 +18,9 @@ const RING_STEPS: [(f32, f32); 2] = [(60.0, 10.0), (130.0, 20.0)];
 const WIDE_RING_STEP: f32 = 50.0;
 /// Outline of a passenger car (m).
 const EGO_SIZE: [f32; 2] = [4.6, 1.9];
+/// How far its middle is ahead of the rear axle, where `base_link` is, and of the nuScenes LiDAR (m).
+const EGO_MIDDLE_FROM_REAR_AXLE: f32 = 1.4;
+const EGO_MIDDLE_FROM_LIDAR: f32 = 0.45;
 
 fn ring_step(range_m: f32) -> f32 {
     RING_STEPS
@@ -66,8 +69,8 @@ pub(super) fn draw_ego(canvas: &mut Canvas, map: &BevMap) {
     let [half_length, half_width] = EGO_SIZE.map(|edge| 0.5 * edge);
     let at = |ahead: f32, left: f32| {
         map.to_px(match map.options.forward {
-            ForwardAxis::X => [ahead, left],
-            ForwardAxis::Y => [-left, ahead],
+            ForwardAxis::X => [EGO_MIDDLE_FROM_REAR_AXLE + ahead, left],
+            ForwardAxis::Y => [-left, EGO_MIDDLE_FROM_LIDAR + ahead],
         })
     };
     let nose = 0.8 * half_length;
@@ -79,7 +82,9 @@ pub(super) fn draw_ego(canvas: &mut Canvas, map: &BevMap) {
         at(-half_length, half_width),
         at(nose, half_width),
     ];
-    canvas.fill_polygon(&outline, EGO.with_alpha(0.25));
+    // Echoes of the vehicle itself are of no interest.
+    canvas.fill_polygon(&outline, BACKGROUND.with_alpha(0.8));
+    canvas.fill_polygon(&outline, EGO.with_alpha(0.2));
     canvas.line(&outline, Ends::Closed, Pen::new(EGO, 1.5 * map.unit));
     let screen = [
         at(0.55 * half_length, 0.0),
@@ -286,7 +291,7 @@ fn draw_scales(canvas: &mut Canvas, map: &BevMap, points: &PointScale) -> Area {
 
 fn draw_axes(canvas: &mut Canvas, map: &BevMap) -> Area {
     let u = map.unit;
-    let extent = [118.0 * u, 92.0 * u];
+    let extent = [122.0 * u, 92.0 * u];
     let corner = [map.size_px - MARGIN * u - extent[0], MARGIN * u];
     let area = draw_panel(canvas, map, corner, extent);
     let font = (Face::Mono, 14.5 * u);
@@ -297,7 +302,7 @@ fn draw_axes(canvas: &mut Canvas, map: &BevMap) -> Area {
         ForwardAxis::Y => ("y", "x", 1.0),
     };
     let origin = [
-        corner[0] + 0.5 * extent[0] - sign * 0.5 * reach,
+        corner[0] + 0.5 * extent[0] - sign * 0.75 * reach,
         corner[1] + 66.0 * u,
     ];
     let up = [origin[0], origin[1] - reach];
@@ -321,18 +326,19 @@ fn draw_axes(canvas: &mut Canvas, map: &BevMap) -> Area {
         ],
         TEXT,
     );
-    canvas.text(font, [up[0] + 9.0 * u, up[1] + 4.0 * u], TEXT, ahead);
+    let ahead = format!("{ahead} ahead");
+    let width = canvas.fonts.width(font.0, font.1, &ahead);
+    let left = if sign > 0.0 {
+        up[0] + 10.0 * u
+    } else {
+        up[0] - 10.0 * u - width
+    };
+    canvas.text(font, [left, up[1] + 4.0 * u], TEXT, &ahead);
     canvas.text(
         font,
         [across[0] - 4.0 * u, across[1] + 19.0 * u],
         TEXT,
         side,
-    );
-    canvas.text(
-        (Face::Mono, 12.0 * u),
-        [up[0] + 24.0 * u, up[1] + 4.0 * u],
-        TEXT_DIM,
-        if sign > 0.0 { "ahead" } else { "" },
     );
     area
 }

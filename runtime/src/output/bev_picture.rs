@@ -8,7 +8,7 @@ use super::bev_furniture::{draw_ego, draw_panels, draw_rings};
 use super::canvas::{Canvas, Ends, Pen};
 use super::frame_view::by_score;
 use super::label_layout::{Area, Labels};
-use super::style::{BACKGROUND, ColorMap, DASH, GROUND_TRUTH, Ink, TEXT, class_color};
+use super::style::{BACKGROUND, ColorMap, DASH, GROUND_TRUTH, Ink, class_color, lighter};
 use super::text::Face;
 use super::{Detection, FrameView, OutputError};
 use crate::input::{PointCloud, RgbImage};
@@ -291,15 +291,6 @@ fn draw_scores(
             canvas.text((Face::Mono, size), [left, top + 0.82 * size], ink, &text);
         }
     }
-}
-
-/// Half way to the text colour.
-fn lighter(rgb: [u8; 3]) -> [u8; 3] {
-    let mut mixed = rgb;
-    for (value, white) in mixed.iter_mut().zip(TEXT.rgb) {
-        *value = value.midpoint(white);
-    }
-    mixed
 }
 
 fn midpoint(a: [f32; 2], b: [f32; 2]) -> [f32; 2] {

@@ -110,7 +110,8 @@ impl Canvas {
 
     fn stroke(&mut self, path: &tiny_skia::Path, pen: Pen) {
         let stroke = Stroke {
-            width: pen.width,
+            // Thinner lines would only fade.
+            width: pen.width.max(1.0),
             line_cap: LineCap::Butt,
             line_join: LineJoin::Round,
             dash: pen

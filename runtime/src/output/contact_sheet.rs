@@ -12,7 +12,7 @@ use super::frame_view::by_score;
 use super::label_layout::{Area, Labels};
 use super::projection::{ProjectedBox, Projector};
 use super::style::{
-    BACKGROUND, DASH, GROUND_TRUTH, Ink, PANEL, PANEL_EDGE, TEXT, TEXT_DIM, class_color,
+    BACKGROUND, DASH, GROUND_TRUTH, Ink, PANEL, PANEL_EDGE, TEXT, TEXT_DIM, class_color, lighter,
 };
 use super::text::Face;
 use super::{Detection, FrameView, OutputError};
@@ -24,6 +24,8 @@ const DESIGN_TILE_PX: f32 = 800.0;
 /// Between tiles (px).
 const GAP_PX: u32 = 6;
 const GRID_COLUMNS: usize = 3;
+/// Lower boxes, at design size, are not labelled: distant crowds would be hidden (px).
+const LEAST_LABELLED_PX: f32 = 24.0;
 /// Height over width of a sheet without any image.
 const DEFAULT_ASPECT: f32 = 9.0 / 16.0;
 const SLOTS: [&str; 6] = [
@@ -219,8 +221,10 @@ fn draw_boxes(
         let color = class_color(&view.class_name(found.label), found.label);
         let ink = Ink::solid(color).with_alpha(0.5 + 0.5 * found.score.clamp(0.0, 1.0));
         canvas.fill_polygon(&visible.front, ink.with_alpha(0.30));
+        let width =
+            (extent(visible).map_or(0.0, Area::height) / 40.0).clamp(1.2 * unit, 2.2 * unit);
         for edge in &visible.edges {
-            canvas.line(edge, Ends::Open, Pen::new(ink, 2.0 * unit));
+            canvas.line(edge, Ends::Open, Pen::new(ink, width));
         }
     }
     let truth = view
@@ -230,7 +234,7 @@ fn draw_boxes(
     for visible in truth.filter_map(|found| projector.project(found)) {
         let width = 1.2 * unit;
         let pen = Pen {
-            ink: GROUND_TRUTH.with_alpha(0.9),
+            ink: GROUND_TRUTH.with_alpha(0.75),
             width,
             dash: Some(DASH.map(|length| length * width)),
         };
@@ -256,24 +260,32 @@ fn draw_labels(
     // The camera's name.
     labels.block(Area::new([0.0; 2], [220.0 * unit, 42.0 * unit]));
     for (found, visible) in seen {
-        let points: Vec<_> = visible.edges.iter().flatten().copied().collect();
-        let Some(area) = Area::around(&points).filter(|_| found.score >= options.label_score)
-        else {
+        let is_labelled = |area: &Area| {
+            found.score >= options.label_score && area.height() >= LEAST_LABELLED_PX * unit
+        };
+        let Some(area) = extent(visible).filter(is_labelled) else {
             continue;
         };
         let name = view.class_name(found.label);
         let text = format!("{name} {:.2}", found.score);
-        let extent = chip_size(canvas, size, &text);
+        let chip = chip_size(canvas, size, &text);
         let corners = [
-            [area.left, area.top - extent[1]],
+            [area.left, area.top - chip[1]],
             [area.left, area.bottom],
-            [area.left, area.top],
+            [area.right - chip[0], area.top - chip[1]],
         ];
-        if let Some(corner) = labels.place(extent, &corners) {
-            let ink = Ink::solid(class_color(&name, found.label));
+        if let Some(corner) = labels.place(chip, &corners) {
+            labels.block(area);
+            let ink = Ink::solid(lighter(class_color(&name, found.label)));
             draw_chip(canvas, corner, size, ink, &text);
         }
     }
+}
+
+/// What a box covers of the image.
+fn extent(visible: &ProjectedBox) -> Option<Area> {
+    let points: Vec<_> = visible.edges.iter().flatten().copied().collect();
+    Area::around(&points)
 }
 
 fn chip_size(canvas: &Canvas, size: f32, text: &str) -> [f32; 2] {

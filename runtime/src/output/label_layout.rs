@@ -32,6 +32,10 @@ impl Area {
         }))
     }
 
+    pub(super) fn height(self) -> f32 {
+        self.bottom - self.top
+    }
+
     fn meets(&self, other: &Self) -> bool {
         self.left < other.right
             && other.left < self.right

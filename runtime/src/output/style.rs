@@ -31,6 +31,11 @@ pub fn class_color(name: &str, label: u32) -> [u8; 3] {
         .map_or(TEXT.rgb, |&(_, color)| color)
 }
 
+/// Half way to the text colour: what is written about a class.
+pub(super) fn lighter(rgb: [u8; 3]) -> [u8; 3] {
+    std::array::from_fn(|channel| rgb[channel].midpoint(TEXT.rgb[channel]))
+}
+
 /// A colour and how much of it covers what lies below (0..=1).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Ink {
@@ -53,7 +58,7 @@ pub(super) const BACKGROUND: Ink = Ink::solid([0x0E, 0x11, 0x16]);
 /// Behind titles and legends.
 pub(super) const PANEL: Ink = Ink {
     rgb: [0x15, 0x1A, 0x21],
-    alpha: 0.86,
+    alpha: 0.92,
 };
 /// Edge of panels.
 pub(super) const PANEL_EDGE: Ink = Ink::solid([0x2B, 0x33, 0x3D]);
