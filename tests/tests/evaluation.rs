@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::error::Error;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -20,8 +21,10 @@ use bevfusion_training::eval::report::to_json;
 use clap::Parser;
 use serde_json::Value;
 
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
 /// The golden set, or `None` after a note that the test is skipped.
-fn golden() -> Option<PathBuf> {
+fn golden() -> Outcome<Option<PathBuf>> {
     let dir = golden_dir();
     if dir.is_none() {
         let required = env::var("CI").is_ok_and(|v| v == "true");
@@ -30,29 +33,27 @@ fn golden() -> Option<PathBuf> {
             "no golden set: set BEVFUSION_GOLDEN_DIR to its folder"
         );
         let note = "skipped: no golden set (BEVFUSION_GOLDEN_DIR)";
-        writeln!(std::io::stderr(), "{note}").unwrap();
+        writeln!(std::io::stderr(), "{note}")?;
     }
-    dir
+    Ok(dir)
 }
 
-fn assert_passed(report: &Report) {
+fn assert_passed(report: &Report) -> Outcome {
     assert_eq!(report.failures().count(), 0, "\n{report}");
     assert!(!report.rows.is_empty());
-    writeln!(std::io::stdout(), "{report}").unwrap();
+    writeln!(std::io::stdout(), "{report}")?;
+    Ok(())
 }
 
 /// Evaluates one golden file, which holds both sides.
 ///
 /// Without the range filter: files 0 and 2 hold one prediction each (a traffic cone at 36.4 m, a
 /// motorcycle at 40.1 m) beyond the range of its class, and their results count it.
-fn score(path: &Path) -> (DetectionMetrics, EvalConfig) {
+fn score(path: &Path) -> Outcome<(DetectionMetrics, EvalConfig)> {
     let config = EvalConfig::nuscenes();
-    let truth = read_truth(path, &config).unwrap();
-    let predictions = read_predictions(path, &truth.ego_positions, &config).unwrap();
-    (
-        evaluate(&truth.boxes, &predictions, &config).unwrap(),
-        config,
-    )
+    let truth = read_truth(path, &config)?;
+    let predictions = read_predictions(path, &truth.ego_positions, &config)?;
+    Ok((evaluate(&truth.boxes, &predictions, &config)?, config))
 }
 
 /// All numbers below `value` with their path; null is NaN.
@@ -102,15 +103,17 @@ fn compare(stage: &str, got: &Value, want: &Value, report: &mut Report) {
 }
 
 #[test]
-fn nuscenes_metric_equals_the_devkit() {
-    let Some(dir) = golden() else { return };
+fn nuscenes_metric_equals_the_devkit() -> Outcome {
+    let Some(dir) = golden()? else {
+        return Ok(());
+    };
     let mut report = Report::default();
     for file in 0..3 {
         let path = dir.join(format!("eval/nuscenes_eval_{file}.json"));
-        let golden: Value = json(&path).unwrap();
-        let (metrics, config) = score(&path);
+        let golden: Value = json(&path)?;
+        let (metrics, config) = score(&path)?;
         let mut want = golden["result"].clone();
-        want.as_object_mut().unwrap().remove("cfg");
+        want.as_object_mut().ok_or("no object")?.remove("cfg");
         let stage = format!("eval/nuscenes_eval_{file}");
         compare(
             &format!("{stage} metrics"),
@@ -118,27 +121,29 @@ fn nuscenes_metric_equals_the_devkit() {
             &want,
             &mut report,
         );
-        for (name, want) in golden["curves"].as_object().unwrap() {
+        for (name, want) in golden["curves"].as_object().ok_or("no object")? {
             let class = metrics
                 .classes
                 .iter()
                 .find(|class| class.name == *name)
-                .unwrap();
+                .ok_or("class is missing")?;
             let got = every_tenth(&class.curves);
             compare(&format!("{stage} curves {name}"), &got, want, &mut report);
         }
     }
-    assert_passed(&report);
+    assert_passed(&report)
 }
 
 #[test]
-fn the_range_filter_drops_what_lies_beyond_and_nothing_else() {
-    let Some(dir) = golden() else { return };
+fn the_range_filter_drops_what_lies_beyond_and_nothing_else() -> Outcome {
+    let Some(dir) = golden()? else {
+        return Ok(());
+    };
     let config = EvalConfig::nuscenes();
     for (file, beyond) in [(0, 1), (1, 0), (2, 1)] {
         let path = dir.join(format!("eval/nuscenes_eval_{file}.json"));
-        let truth = read_truth(&path, &config).unwrap();
-        let predictions = read_predictions(&path, &truth.ego_positions, &config).unwrap();
+        let truth = read_truth(&path, &config)?;
+        let predictions = read_predictions(&path, &truth.ego_positions, &config)?;
         let (truths, found) = (truth.boxes.len(), predictions.len());
         assert_eq!(
             filter_boxes(truth.boxes, &truth.racks, &config).len(),
@@ -149,17 +154,20 @@ fn the_range_filter_drops_what_lies_beyond_and_nothing_else() {
             found - beyond
         );
     }
+    Ok(())
 }
 
 #[test]
-fn the_command_prints_what_the_devkit_computes() {
-    let Some(dir) = golden() else { return };
+fn the_command_prints_what_the_devkit_computes() -> Outcome {
+    let Some(dir) = golden()? else {
+        return Ok(());
+    };
     // In this file nothing lies beyond the range, so that filtering changes nothing.
     let path = dir.join("eval/nuscenes_eval_1.json");
-    let golden: Value = json(&path).unwrap();
+    let golden: Value = json(&path)?;
     let mut want = golden["result"].clone();
-    want.as_object_mut().unwrap().remove("cfg");
-    let path = path.to_str().unwrap();
+    want.as_object_mut().ok_or("no object")?.remove("cfg");
+    let path = path.to_str().ok_or("path is not UTF-8")?;
     let mut arguments = vec![
         "bevfusion-train",
         "evaluate",
@@ -169,33 +177,37 @@ fn the_command_prints_what_the_devkit_computes() {
         path,
     ];
     let mut table = Vec::new();
-    run(&Arguments::try_parse_from(&arguments).unwrap(), &mut table).unwrap();
-    let table = String::from_utf8(table).unwrap();
+    run(&Arguments::try_parse_from(&arguments)?, &mut table)?;
+    let table = String::from_utf8(table)?;
     assert!(
         table.contains("mAP  0.6710") && table.contains("NDS  0.5952"),
         "{table}"
     );
     arguments.push("--json");
     let mut text = Vec::new();
-    run(&Arguments::try_parse_from(&arguments).unwrap(), &mut text).unwrap();
-    let got: Value = serde_json::from_slice(&text).unwrap();
+    run(&Arguments::try_parse_from(&arguments)?, &mut text)?;
+    let got: Value = serde_json::from_slice(&text)?;
     let mut report = Report::default();
     compare("bevfusion-train evaluate", &got, &want, &mut report);
-    assert_passed(&report);
+    assert_passed(&report)
 }
 
 #[test]
-fn trainer_operators_agree_with_the_golden_set() {
-    let Some(dir) = golden() else { return };
+fn trainer_operators_agree_with_the_golden_set() -> Outcome {
+    let Some(dir) = golden()? else {
+        return Ok(());
+    };
     let mut report = Report::default();
-    training::run(&dir.join("ops"), &mut report).unwrap();
-    assert_passed(&report);
+    training::run(&dir.join("ops"), &mut report)?;
+    assert_passed(&report)
 }
 
 #[test]
-fn model_targets_and_losses_agree_with_the_golden_set() {
-    let Some(dir) = golden() else { return };
+fn model_targets_and_losses_agree_with_the_golden_set() -> Outcome {
+    let Some(dir) = golden()? else {
+        return Ok(());
+    };
     let mut report = Report::default();
-    training::run_targets(&dir.join("models"), &mut report).unwrap();
-    assert_passed(&report);
+    training::run_targets(&dir.join("models"), &mut report)?;
+    assert_passed(&report)
 }

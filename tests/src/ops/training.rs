@@ -3,18 +3,27 @@
 use std::path::Path;
 
 use bevfusion_training::loss::{
-    FocalConfig, HeadLossConfig, HeadOutputs, HeadShape, Loss, gaussian_focal, head_loss,
+    FocalConfig, HeadLoss, HeadLossConfig, HeadOutputs, HeadShape, Loss, gaussian_focal, head_loss,
     sigmoid_focal, weighted_l1,
 };
 use bevfusion_training::targets::assign::{CostConfig, center_cost, class_cost};
 use bevfusion_training::targets::heatmap::{draw_gaussian, drawn_radius, gaussian_radius};
 use bevfusion_training::targets::{
-    GroundTruth, Proposals, SampleTargets, TargetConfig, targets_from_ious,
+    BOX_CODE_SIZE, GroundTruth, Proposals, SampleTargets, TargetConfig, targets_from_ious,
 };
 use serde_json::Value;
 
 use crate::golden::{GoldenError, GoldenFile, json};
 use crate::report::{Report, Tolerance};
+
+/// Outputs that make a box code, with their channels.
+const BOX_PARTS: [(&str, usize); 5] = [
+    ("center", 2),
+    ("height", 1),
+    ("dim", 3),
+    ("rot", 2),
+    ("vel", 2),
+];
 
 /// Runs every case below `dir` (the golden set's `ops` folder).
 ///
@@ -97,8 +106,8 @@ fn run_heatmap(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
 fn range_of(case: &Value) -> Result<[f64; 6], GoldenError> {
     let list: Vec<f64> = serde_json::from_value(case["point_cloud_range"].clone())
         .map_err(|e| refused("point_cloud_range", &e))?;
-    list.try_into()
-        .map_err(|_| refused("point_cloud_range", &"expected six numbers"))
+    let six = |_: Vec<f64>| refused("point_cloud_range", &"expected six numbers");
+    list.try_into().map_err(six)
 }
 
 /// The settings that the costs and targets of `range` need; the grid is that of tiny-CL.
@@ -145,53 +154,55 @@ fn run_assign(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
         };
         let targets = targets_from_ious(&config, &proposals, &truth, &ious);
         let targets = targets.map_err(|e| refused(&stage, &e))?;
-        let want = file.i64(&name("gt_inds"))?;
-        report.integers(format!("{stage} gt_inds"), &gt_inds(&targets), &want);
-        let class = |l: &u32| {
-            if *l as usize == config.num_classes {
-                -1
-            } else {
-                i64::from(*l)
-            }
-        };
-        let got: Vec<i64> = targets.labels.iter().map(class).collect();
-        report.integers(format!("{stage} labels"), &got, &file.i64(&name("labels"))?);
-        if !annotated.is_empty() {
-            let near = Tolerance::OfMaximum(2e-6);
-            let costs = partial_costs(&config, &proposals, &truth);
-            report.floats(
-                format!("{stage} cls"),
-                &costs.0,
-                &file.f32(&name("cls_cost"))?,
-                near,
-            );
-            report.floats(
-                format!("{stage} reg"),
-                &costs.1,
-                &file.f32(&name("reg_cost"))?,
-                near,
-            );
-            report.floats(
-                format!("{stage} cost"),
-                &targets.cost,
-                &file.f32(&name("cost"))?,
-                near,
-            );
-            let want = file.f32(&name("max_overlaps"))?;
-            report.floats(
-                format!("{stage} ious"),
-                &targets.ious,
-                &want,
-                Tolerance::Exact,
-            );
-            let want = file.f32(&name("total_cost"))?;
-            report.floats(
-                format!("{stage} total"),
-                &[total_cost(&targets)],
-                &want,
-                near,
-            );
+        let got = (&config, &proposals, &truth, &targets);
+        compare_assignment(&stage, &file, &name, got, report)?;
+    }
+    Ok(())
+}
+
+fn compare_assignment(
+    stage: &str,
+    file: &GoldenFile,
+    name: &dyn Fn(&str) -> String,
+    got: (
+        &TargetConfig,
+        &Proposals<'_>,
+        &GroundTruth<'_>,
+        &SampleTargets,
+    ),
+    report: &mut Report,
+) -> Result<(), GoldenError> {
+    let (config, proposals, truth, targets) = got;
+    let want = file.i64(&name("gt_inds"))?;
+    report.integers(format!("{stage} gt_inds"), &gt_inds(targets), &want);
+    let background = config.num_classes;
+    let class = |l: &u32| {
+        if *l as usize == background {
+            -1
+        } else {
+            i64::from(*l)
         }
+    };
+    let classes: Vec<i64> = targets.labels.iter().map(class).collect();
+    report.integers(
+        format!("{stage} labels"),
+        &classes,
+        &file.i64(&name("labels"))?,
+    );
+    if truth.boxes.is_empty() {
+        return Ok(());
+    }
+    let near = Tolerance::OfMaximum(2e-6);
+    let (class, center) = partial_costs(config, proposals, truth);
+    for (tensor, got, tolerance) in [
+        ("cls_cost", &class[..], near),
+        ("reg_cost", &center, near),
+        ("cost", &targets.cost, near),
+        ("max_overlaps", &targets.ious, Tolerance::Exact),
+        ("total_cost", &[total_cost(targets)], near),
+    ] {
+        let want = file.f32(&name(tensor))?;
+        report.floats(format!("{stage} {tensor}"), got, &want, tolerance);
     }
     Ok(())
 }
@@ -396,7 +407,7 @@ fn decoded(file: &GoldenFile, config: &TargetConfig) -> Result<Vec<[f32; 9]>, Go
     Ok((0..count).map(decode).collect())
 }
 
-/// Loss values, and gradients summed over positions, which are those of the last layers' biases.
+/// Loss values and, through the last layers' biases, gradients.
 fn compare_losses(
     stage: &str,
     file: &GoldenFile,
@@ -409,15 +420,8 @@ fn compare_losses(
         num_proposals: 24,
         bev_cells: 1600,
     };
-    let parts = [
-        ("center", 2),
-        ("height", 1),
-        ("dim", 3),
-        ("rot", 2),
-        ("vel", 2),
-    ];
     let mut codes = Vec::new();
-    for (name, _) in parts {
+    for (name, _) in BOX_PARTS {
         codes.extend(file.f32(&format!("head.pred.{name}"))?);
     }
     let zeros = vec![0.0; targets.heatmap.len()];
@@ -442,6 +446,17 @@ fn compare_losses(
     if dense.is_some() {
         value("loss_heatmap", &loss.heatmap)?;
     }
+    compare_bias_gradients(stage, file, &loss, dense.is_some(), report)
+}
+
+/// Gradients of the last layers' biases: those of the outputs summed over positions.
+fn compare_bias_gradients(
+    stage: &str,
+    file: &GoldenFile,
+    loss: &HeadLoss,
+    with_dense: bool,
+    report: &mut Report,
+) -> Result<(), GoldenError> {
     let mut bias = |layer: &str, gradient: &[f32], channels: usize| -> Result<(), GoldenError> {
         let per_channel = gradient.chunks_exact(gradient.len() / channels);
         let sums = per_channel.map(|c| c.iter().map(|v| f64::from(*v)).sum());
@@ -456,12 +471,13 @@ fn compare_losses(
         Ok(())
     };
     bias("prediction_heads.0.heatmap.1", &loss.class.gradient, 10)?;
-    if dense.is_some() {
+    if with_dense {
         bias("heatmap_head.1", &loss.heatmap.gradient, 10)?;
     }
+    let proposals = loss.bbox.gradient.len() / BOX_CODE_SIZE;
     let mut rest = &loss.bbox.gradient[..];
-    for (name, channels) in parts {
-        let (part, after) = rest.split_at(channels * shape.num_proposals);
+    for (name, channels) in BOX_PARTS {
+        let (part, after) = rest.split_at(channels * proposals);
         bias(&format!("prediction_heads.0.{name}.1"), part, channels)?;
         rest = after;
     }

@@ -229,3 +229,72 @@ fn eval_box(
         attribute: raw.attribute_name,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{TruthFile, read_predictions, read_truth};
+    use crate::eval::boxes::EvalBoxes;
+    use crate::eval::config::EvalConfig;
+
+    const BOX: &str = r#""translation": [7.0, 3.0, 1.0], "size": [2.0, 4.0, 1.5],
+        "rotation": [1, 0, 0, 0], "velocity": [null, 0.5], "attribute_name": """#;
+
+    fn truth(text: &str) -> Result<TruthFile, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("truth.json");
+        fs::write(&path, text).unwrap();
+        read_truth(&path, &EvalConfig::nuscenes()).map_err(|e| e.to_string())
+    }
+
+    fn predictions(text: &str) -> Result<EvalBoxes, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("predictions.json");
+        fs::write(&path, text).unwrap();
+        let ego = [("b".to_owned(), [5.0, 3.5, 0.0])].into();
+        read_predictions(&path, &ego, &EvalConfig::nuscenes()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn order_of_samples_unknown_velocities_and_ego_positions_are_kept() {
+        let scored = format!(r#"{{{BOX}, "detection_name": "bus", "detection_score": 0.25}}"#);
+        let text = format!(r#"{{"meta": {{}}, "results": {{"b": [{scored}], "a": []}}}}"#);
+        let boxes = predictions(&text).unwrap();
+        let tokens: Vec<&str> = boxes
+            .samples
+            .iter()
+            .map(|(token, _)| token.as_str())
+            .collect();
+        assert_eq!(tokens, ["b", "a"]);
+        let read = boxes.samples[0].1[0];
+        assert!(read.velocity[0].is_nan() && (read.velocity[1] - 0.5).abs() < 1e-12);
+        assert!((read.ego_translation[0] - 2.0).abs() < 1e-12);
+        assert!((read.ego_translation[1] + 0.5).abs() < 1e-12);
+        assert_eq!((read.class, read.num_pts), (2, -1));
+    }
+
+    #[test]
+    fn what_is_missing_or_unknown_is_named() {
+        let text = format!(r#"{{"results": {{"b": [{{{BOX}, "detection_name": "bus"}}]}}}}"#);
+        let error = predictions(&text).unwrap_err();
+        assert!(
+            error.contains("sample b, box 0: detection_score is missing"),
+            "{error}"
+        );
+        let text =
+            format!(r#"{{"gt": {{"b": [{{{BOX}, "detection_name": "bus", "num_pts": 3}}]}}}}"#);
+        let error = truth(&text).unwrap_err();
+        assert!(error.contains("ego_translation is missing"), "{error}");
+        let error = truth(&text.replace("\"num_pts\": 3", "\"other\": 0")).unwrap_err();
+        assert!(error.contains("num_pts is missing"), "{error}");
+        let error = truth(&text.replace("bus", "tram")).unwrap_err();
+        assert!(
+            error.contains("\"tram\", expected one of car, truck"),
+            "{error}"
+        );
+        let error = truth("7").unwrap_err();
+        assert!(error.contains(r#"expected {"gt""#), "{error}");
+        assert!(truth(r#"{"gt": {}}"#).unwrap().boxes.is_empty());
+    }
+}
