@@ -1,6 +1,7 @@
 //! CPU twins of the kernels, one file each.
 
 mod key_table;
+mod panel_product;
 
 pub mod fourier;
 pub mod rulebook;
