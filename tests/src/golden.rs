@@ -5,6 +5,15 @@ use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 
+/// The golden set: the folder that `BEVFUSION_GOLDEN_DIR` names, or `../shared/golden` beside the
+/// workspace; `None` when there is no such folder.
+#[must_use]
+pub fn golden_dir() -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden");
+    let dir = std::env::var_os("BEVFUSION_GOLDEN_DIR").map_or_else(beside, PathBuf::from);
+    dir.is_dir().then_some(dir)
+}
+
 /// Why a golden file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum GoldenError {

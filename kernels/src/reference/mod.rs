@@ -11,6 +11,7 @@ mod matrix;
 pub mod pool_table;
 pub mod rotated_iou;
 pub mod rotated_nms;
+mod panel_product;
 
 pub mod fourier;
 pub mod rulebook;

@@ -4,20 +4,26 @@
 //! row-major. Out: `[output rows, out]`, written once.
 //!
 //! Tiles of output rows run in parallel. Inside a tile and for one kernel offset, the rows that have
-//! an input are taken [`ROWS`] at a time against a panel of weights, so that a weight is read once for
-//! several rows. Each output channel is a single chain of additions (bias, offsets ascending, input
-//! channels ascending), so the result depends neither on tiles nor on threads. With AVX2 and FMA, and
-//! on AArch64, multiplication and addition are fused.
+//! an input meet a panel of weights, with AVX2 several at a time, so that a weight is read once for
+//! all. Each output channel is a single chain of additions (bias, offsets ascending, input channels
+//! ascending), so the result depends neither on tiles nor on threads. With AVX2 and FMA, and on
+//! AArch64, multiplication and addition are fused.
+
+use std::ops::Range;
 
 use rayon::prelude::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::ParallelSliceMut;
 
+use super::panel_product::add_row;
+#[cfg(target_arch = "x86_64")]
+use super::panel_product::add_rows_avx2;
 use super::rulebook::Rulebook;
 use super::sparse_weights::{LANES, PreparedWeights};
 
 /// Output rows of a tile: the unit of parallel work.
 const TILE: usize = 64;
-/// Output rows in a register block; with [`LANES`] channels they fill 12 of 16 AVX registers.
+/// Output rows in a register block.
+#[cfg(target_arch = "x86_64")]
 const ROWS: usize = 6;
 
 /// What happens after the sum.
@@ -90,17 +96,35 @@ impl Convolution<'_> {
             unsafe { self.tile_avx2(first, out) };
             return;
         }
-        self.tile_body::<{ cfg!(target_arch = "aarch64") }>(first, out);
+        self.tile_portable(first, out);
+    }
+
+    fn tile_portable(&self, first: usize, out: &mut [f32]) {
+        self.tile_by(first, out, |pairs, panel, channel, out| {
+            for pair in pairs {
+                self.add_to_row(*pair, panel, channel, out);
+            }
+        });
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
     fn tile_avx2(&self, first: usize, out: &mut [f32]) {
-        self.tile_body::<true>(first, out);
+        self.tile_by(first, out, |pairs, panel, channel, out| {
+            for group in pairs.chunks(ROWS) {
+                self.add_to_group_avx2(group, panel, channel, out);
+            }
+        });
     }
 
+    /// `add(pairs, panel, channel, out)` adds one panel to the channels from `channel` on.
     #[inline(always)]
-    fn tile_body<const FUSED: bool>(&self, first: usize, out: &mut [f32]) {
+    fn tile_by(
+        &self,
+        first: usize,
+        out: &mut [f32],
+        add: impl Fn(&[Pair], &[[f32; LANES]], usize, &mut [f32]),
+    ) {
         let channels = self.weights.shape().output;
         for row in out.chunks_exact_mut(channels) {
             row.copy_from_slice(self.weights.bias());
@@ -111,16 +135,23 @@ impl Convolution<'_> {
             let column = &self.rules.column(offset)[first..first + rows];
             let pairs = collect_pairs(column, &mut buffer);
             for (block, panel) in self.weights.panels(offset).enumerate() {
-                for group in pairs.chunks(ROWS) {
-                    self.group::<FUSED>(group, panel, block * LANES, out);
-                }
+                add(pairs, panel, block * LANES, out);
             }
         }
         self.finish(first * channels, out);
     }
 
-    #[inline(always)]
-    fn group<const FUSED: bool>(
+    fn add_to_row(&self, pair: Pair, panel: &[[f32; LANES]], channel: usize, out: &mut [f32]) {
+        let sums = &mut out[self.window(pair, channel)];
+        let mut lanes = load(sums);
+        add_row(self.input(pair), panel, &mut lanes);
+        store(&lanes, sums);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    #[inline]
+    fn add_to_group_avx2(
         &self,
         group: &[Pair],
         panel: &[[f32; LANES]],
@@ -128,42 +159,51 @@ impl Convolution<'_> {
         out: &mut [f32],
     ) {
         match *group {
-            [a, b, c, d, e, f] => self.block::<6, FUSED>([a, b, c, d, e, f], panel, channel, out),
-            [a, b, c, d, e] => self.block::<5, FUSED>([a, b, c, d, e], panel, channel, out),
-            [a, b, c, d] => self.block::<4, FUSED>([a, b, c, d], panel, channel, out),
-            [a, b, c] => self.block::<3, FUSED>([a, b, c], panel, channel, out),
-            [a, b] => self.block::<2, FUSED>([a, b], panel, channel, out),
-            [a] => self.block::<1, FUSED>([a], panel, channel, out),
+            [a, b, c, d, e, f] => self.add_avx2([a, b, c, d, e, f], panel, channel, out),
+            [a, b, c, d, e] => self.add_avx2([a, b, c, d, e], panel, channel, out),
+            [a, b, c, d] => self.add_avx2([a, b, c, d], panel, channel, out),
+            [a, b, c] => self.add_avx2([a, b, c], panel, channel, out),
+            [a, b] => self.add_avx2([a, b], panel, channel, out),
+            [a] => self.add_avx2([a], panel, channel, out),
             _ => {}
         }
     }
 
-    /// Adds one panel to the channels from `channel` on of `N` output rows.
-    #[inline(always)]
-    fn block<const N: usize, const FUSED: bool>(
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    #[inline]
+    fn add_avx2<const N: usize>(
         &self,
         pairs: [Pair; N],
         panel: &[[f32; LANES]],
         channel: usize,
         out: &mut [f32],
     ) {
-        let shape = self.weights.shape();
-        let width = LANES.min(shape.output - channel);
-        let depth = panel.len();
-        let inputs = pairs.map(|pair| &self.features[pair.input as usize * depth..][..depth]);
-        let starts = pairs.map(|pair| pair.output as usize * shape.output + channel);
-        let mut sums = starts.map(|start| load(&out[start..start + width]));
-        for (index, weights) in panel.iter().enumerate() {
-            for (sum, input) in sums.iter_mut().zip(&inputs) {
-                multiply_add::<FUSED>(sum, input[index], weights);
-            }
+        let inputs = pairs.map(|pair| self.input(pair));
+        let mut sums = [[0.0; LANES]; N];
+        for (lanes, pair) in sums.iter_mut().zip(pairs) {
+            *lanes = load(&out[self.window(pair, channel)]);
         }
-        for (sum, start) in sums.iter().zip(starts) {
-            store(sum, &mut out[start..start + width]);
+        add_rows_avx2(&inputs, panel, &mut sums);
+        for (lanes, pair) in sums.iter().zip(pairs) {
+            store(lanes, &mut out[self.window(pair, channel)]);
         }
     }
 
     #[inline(always)]
+    fn input(&self, pair: Pair) -> &[f32] {
+        let depth = self.weights.shape().input;
+        &self.features[pair.input as usize * depth..][..depth]
+    }
+
+    /// Where the channels from `channel` on of the pair's output row lie in the tile.
+    #[inline(always)]
+    fn window(&self, pair: Pair, channel: usize) -> Range<usize> {
+        let channels = self.weights.shape().output;
+        let start = pair.output as usize * channels + channel;
+        start..start + LANES.min(channels - channel)
+    }
+
     fn finish(&self, start: usize, out: &mut [f32]) {
         if let Some(residual) = self.epilogue.residual {
             let residual = &residual[start..start + out.len()];
@@ -207,17 +247,6 @@ fn store(lanes: &[f32; LANES], values: &mut [f32]) {
     match values.as_mut_array() {
         Some(whole) => *whole = *lanes,
         None => values.copy_from_slice(&lanes[..values.len()]),
-    }
-}
-
-#[inline(always)]
-fn multiply_add<const FUSED: bool>(sums: &mut [f32; LANES], input: f32, weights: &[f32; LANES]) {
-    for (sum, weight) in sums.iter_mut().zip(weights) {
-        *sum = if FUSED {
-            input.mul_add(*weight, *sum)
-        } else {
-            *sum + input * weight
-        };
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sparse convolutions and their gradients against a dense convolution written as loops.
 
-use super::{Activation, Epilogue, sparse_conv};
+use super::{Activation, Convolution, Epilogue, sparse_conv};
 use crate::reference::rulebook::{ConvGeometry, Rulebook};
 use crate::reference::sites::Sites;
 use crate::reference::sparse_conv_backward::{
@@ -161,6 +161,26 @@ proptest! {
             (sum * scale[c] as f32 + bias[c] as f32 + r).max(0.0)
         });
         prop_assert_eq!(got, folded.collect::<Vec<f32>>());
+    }
+
+    #[test]
+    fn machines_without_wide_registers_get_the_same_sums(case in case()) {
+        let t = tensors(&case);
+        let weights = PreparedWeights::plain(t.weight_shape, &t.weight);
+        let epilogue = Epilogue { residual: None, activation: Activation::Identity };
+        let mut out = Vec::new();
+        sparse_conv(&weights, &t.rules, &t.features, &epilogue, &mut out);
+        let convolution = Convolution {
+            weights: &weights,
+            rules: &t.rules,
+            features: &t.features,
+            epilogue: &epilogue,
+        };
+        let mut portable = vec![f32::NAN; out.len()];
+        for (tile, rows) in portable.chunks_mut(super::TILE * case.output).enumerate() {
+            convolution.tile_portable(tile * super::TILE, rows);
+        }
+        prop_assert_eq!(out, portable);
     }
 
     #[test]

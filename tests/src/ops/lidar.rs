@@ -98,17 +98,17 @@ fn convolutions(dir: &Path, op: &str, report: &mut Report) -> Result<(), GoldenE
     for (index, case) in cases.iter().enumerate() {
         let name = |tensor: &str| format!("c{index}.{tensor}");
         let stage = |tensor: &str| format!("ops/{op} c{index} {tensor}");
-        let result = match convolve(case, &file, index)? {
+        let golden = GoldenOutput::read(&file, index)?;
+        let result = match convolve(case, &file, index, &golden.gradient)? {
             Ok(result) => result,
             Err(problem) => {
                 report.failure(stage("sites"), problem);
                 continue;
             }
         };
-        let want = file.i64(&name("out_coords_bxyz"))?;
-        report.integers(stage("coords"), &result.coords, &want);
+        report.integers(stage("coords"), &result.coords, &golden.coords);
+        report.floats(stage("out"), &result.out, &golden.out, FLOATS);
         for (tensor, got) in [
-            ("out", &result.out),
             ("grad_feats", &result.grad_feats),
             ("grad_weight", &result.grad_weight),
         ] {
@@ -118,16 +118,43 @@ fn convolutions(dir: &Path, op: &str, report: &mut Report) -> Result<(), GoldenE
     Ok(())
 }
 
+/// Output rows of a case, sorted by (b, x, y, z): a submanifold case has them in input order.
+struct GoldenOutput {
+    coords: Vec<i64>,
+    out: Vec<f32>,
+    gradient: Vec<f32>,
+}
+
+impl GoldenOutput {
+    fn read(file: &GoldenFile, index: usize) -> Result<Self, GoldenError> {
+        let name = |tensor: &str| format!("c{index}.{tensor}");
+        let coords = file.i64(&name("out_coords_bxyz"))?;
+        let coords = coords.as_chunks::<4>().0;
+        let mut order: Vec<usize> = (0..coords.len()).collect();
+        order.sort_unstable_by_key(|row| coords[*row]);
+        let channels = file.shape(&name("out"))?[1];
+        let sorted = |values: Vec<f32>| {
+            let row = |row: &usize| values[row * channels..][..channels].to_vec();
+            order.iter().flat_map(row).collect()
+        };
+        Ok(Self {
+            coords: order.iter().flat_map(|row| coords[*row]).collect(),
+            out: sorted(file.f32(&name("out"))?),
+            gradient: sorted(file.f32(&name("grad_out"))?),
+        })
+    }
+}
+
 /// Samples of a batch do not see each other: each is convolved alone, weight gradients add up.
 fn convolve(
     case: &ConvCase,
     file: &GoldenFile,
     index: usize,
+    gradient: &[f32],
 ) -> Result<Result<ConvResult, String>, GoldenError> {
     let name = |tensor: &str| format!("c{index}.{tensor}");
     let (coords, feats) = (file.i64(&name("coords_bxyz"))?, file.f32(&name("feats"))?);
     let (weight, shape) = (file.f32(&name("weight"))?, file.shape(&name("weight"))?);
-    let gradient = file.f32(&name("grad_out"))?;
     let inputs = ConvInputs {
         case,
         shape: WeightShape {
@@ -138,7 +165,7 @@ fn convolve(
         weight: &weight,
         coords: &coords,
         feats: &feats,
-        gradient: &gradient,
+        gradient,
     };
     let mut result = ConvResult {
         grad_feats: vec![0.0; feats.len()],
