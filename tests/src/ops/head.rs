@@ -75,13 +75,8 @@ fn bbox_coder(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
         for (part, filtered) in [("all", false), ("filtered", true)] {
             let mut detections = Vec::new();
             postprocess(&coder_model(case, filtered), &output, &mut detections);
-            let part = name(part);
-            compare(
-                &format!("{stage} {part}"),
-                &detections,
-                (&file, &part),
-                report,
-            )?;
+            let stage = format!("{stage} {part}");
+            compare(&stage, &detections, (&file, &name(part)), report)?;
         }
     }
     Ok(())
