@@ -9,7 +9,9 @@ mod cpu;
 #[cfg(feature = "cpu")]
 pub use cpu::CpuEngine;
 
-use crate::graph::{DType, Graph, Port};
+#[cfg(feature = "cpu")]
+use crate::graph::Port;
+use crate::graph::{DType, Graph};
 
 /// Why an engine cannot load or run a network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -159,6 +161,7 @@ pub trait Network: Send {
 }
 
 /// Infos of a graph's inputs or outputs.
+#[cfg(feature = "cpu")]
 fn infos(graph: &Graph, ports: &[Port]) -> Vec<TensorInfo> {
     let info = |port: &Port| {
         let value = graph.value(port.value);
@@ -172,6 +175,7 @@ fn infos(graph: &Graph, ports: &[Port]) -> Vec<TensorInfo> {
 }
 
 /// Refuses a call whose inputs or outputs are not the network's.
+#[cfg(feature = "cpu")]
 fn check_call(
     network: &str,
     expected: [&[TensorInfo]; 2],

@@ -152,10 +152,6 @@ impl GraphBuilder {
 }
 
 /// The ops. Each fails when its inputs do not fit; see [`Op`] for what each computes.
-#[expect(
-    clippy::missing_errors_doc,
-    reason = "all fail in the one way that is said above"
-)]
 impl GraphBuilder {
     /// [`Op::Conv2d`] with a square stride and padding.
     pub fn conv2d(

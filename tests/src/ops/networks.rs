@@ -192,6 +192,10 @@ mod tests {
     use crate::report::Report;
 
     #[test]
+    #[expect(
+        clippy::print_stdout,
+        reason = "the table and a skip are for the reader of the test run"
+    )]
     fn network_operators_agree_with_the_golden_set() {
         let Some(dir) = golden_dir() else {
             println!("skipped: no golden set; set BEVFUSION_GOLDEN_DIR");

@@ -8,13 +8,12 @@ mod bev_decoder;
 mod bev_downsample;
 mod camera_backbone;
 mod depth_net;
-#[cfg(test)]
-mod fixtures;
 pub mod head;
 mod layers;
 mod lssfpn;
 pub mod swin;
-#[cfg(all(test, feature = "cpu"))]
+#[cfg(test)]
+#[cfg(feature = "cpu")]
 mod tests;
 
 pub use bev_decoder::bev_decoder;

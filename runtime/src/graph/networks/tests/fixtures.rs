@@ -193,27 +193,28 @@ impl StateDict {
         self
     }
 
-    /// mmdetection3d's form with D + C outputs.
-    pub(super) fn view_transform(mut self, outputs: usize) -> Self {
-        let mut sequence = |part: &str, layers: &[(usize, [usize; 4])], bias: bool| {
-            for (index, shape) in layers {
-                let prefix = format!("view_transform.{part}");
-                let norm = format!("{prefix}.{}", index + 1);
-                self.conv_norm(&format!("{prefix}.{index}"), &norm, shape, bias);
-            }
+    /// Either form, with D + C outputs.
+    pub(super) fn view_transform(mut self, form: DepthNetForm, outputs: usize) -> Self {
+        let (infix, hidden, bias) = match form {
+            DepthNetForm::Mmdet3d => ("", 256, true),
+            DepthNetForm::Awml => ("net.", 320, false),
         };
-        let layers = [(0, [8, 1, 1, 1]), (3, [32, 8, 5, 5]), (6, [64, 32, 5, 5])];
-        sequence("dtransform", &layers, true);
-        sequence(
-            "depthnet",
-            &[(0, [256, 320, 3, 3]), (3, [256, 256, 3, 3])],
-            true,
-        );
-        self.affine("view_transform.depthnet.6", &[outputs, 256, 1, 1], true);
+        let mut layer = |part: &str, index: usize, shape: [usize; 4], bias: bool| {
+            let prefix = format!("view_transform.{part}.{infix}");
+            let norm = format!("{prefix}{}", index + 1);
+            self.conv_norm(&format!("{prefix}{index}"), &norm, &shape, bias);
+        };
+        layer("dtransform", 0, [8, 1, 1, 1], bias);
+        layer("dtransform", 3, [32, 8, 5, 5], bias);
+        layer("dtransform", 6, [64, 32, 5, 5], bias);
+        layer("depthnet", 0, [hidden, 320, 3, 3], bias);
+        layer("depthnet", 3, [hidden, hidden, 3, 3], bias);
+        let last = format!("view_transform.depthnet.{infix}6");
+        self.affine(&last, &[outputs, hidden, 1, 1], true);
         for index in [0, 3, 6] {
-            let prefix = "view_transform.downsample";
-            let norm = format!("{prefix}.{}", index + 1);
-            self.conv_norm(&format!("{prefix}.{index}"), &norm, &[80, 80, 3, 3], false);
+            let prefix = format!("view_transform.downsample.{infix}");
+            let norm = format!("{prefix}{}", index + 1);
+            self.conv_norm(&format!("{prefix}{index}"), &norm, &[80, 80, 3, 3], false);
         }
         self
     }
