@@ -5,15 +5,6 @@ use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 
-/// The golden set: the folder that `BEVFUSION_GOLDEN_DIR` names, or `../shared/golden` beside the
-/// workspace; `None` when there is no such folder.
-#[must_use]
-pub fn golden_dir() -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden");
-    let dir = std::env::var_os("BEVFUSION_GOLDEN_DIR").map_or_else(beside, PathBuf::from);
-    dir.is_dir().then_some(dir)
-}
-
 /// Why a golden file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum GoldenError {
@@ -65,13 +56,20 @@ pub fn spec_dir() -> Option<PathBuf> {
 }
 
 fn shared_dir(variable: &str, folder: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join(folder);
+    let beside = || {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../shared")
+            .join(folder)
+    };
     let path = std::env::var_os(variable).map_or_else(beside, PathBuf::from);
     path.is_dir().then_some(path)
 }
 
 /// Says that a test has nothing to compare with; on CI that is a failure.
-#[expect(clippy::print_stderr, reason = "a skipped comparison must be seen in the tests' output")]
+#[expect(
+    clippy::print_stderr,
+    reason = "a skipped comparison must be seen in the tests' output"
+)]
 pub fn skipped(what: &str) {
     let on_ci = std::env::var("CI").is_ok_and(|value| value == "true");
     assert!(!on_ci, "{what} is absent, and CI must compare with it");

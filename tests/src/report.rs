@@ -85,6 +85,36 @@ impl Report {
         });
     }
 
+    /// Compares floats that may each be off by `limit` or by their own allowance, whichever is more; the
+    /// error is given in units of `scale`.
+    pub fn within(
+        &mut self,
+        stage: impl Into<String>,
+        (got, want): (&[f32], &[f32]),
+        (limit, allowance): (f64, &[f32]),
+        scale: f64,
+    ) {
+        let stage = stage.into();
+        if got.len() != want.len() || allowance.len() != want.len() {
+            let problem = format!("{} values, expected {}", got.len(), want.len());
+            self.failure(stage, problem);
+            return;
+        }
+        let widened = allowance.iter().filter(|v| f64::from(**v) > limit).count();
+        let worst = got.iter().zip(want).zip(allowance).map(|((a, b), own)| {
+            let away = (f64::from(*a) - f64::from(*b)).abs();
+            away * limit / limit.max(f64::from(*own))
+        });
+        let error = worst.fold(0.0, nan_max) / scale;
+        let note = format!("{} values, {widened} ill-conditioned", want.len());
+        self.rows.push(Row {
+            stage,
+            error,
+            limit: limit / scale,
+            note,
+        });
+    }
+
     /// Compares integers, which must be equal.
     pub fn integers(&mut self, stage: impl Into<String>, got: &[i64], want: &[i64]) {
         let differing = got.iter().zip(want).filter(|(a, b)| a != b).count();

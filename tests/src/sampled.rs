@@ -63,6 +63,53 @@ impl Golden<'_> {
         Ok(())
     }
 
+    /// Compares a float tensor whose values may each be off by `allowance` too, where that is more than
+    /// the tolerance: ill-conditioned values, see [`models`](crate::models). The error is in units of
+    /// max |golden|, scaled where the allowance counts.
+    ///
+    /// # Errors
+    /// When the golden file is malformed.
+    pub fn floats_within(
+        &self,
+        report: &mut Report,
+        name: &str,
+        (got, allowance): (&[f32], &[f32]),
+    ) -> Result<(), GoldenError> {
+        let whole = self.file.has(name);
+        let count = if whole {
+            got.len()
+        } else {
+            self.file.f32(&format!("{name}.sub"))?.len()
+        };
+        let pick = |values: &[f32]| {
+            if whole {
+                values.to_vec()
+            } else {
+                samples(name, values, count)
+            }
+        };
+        let (want, largest) = if whole {
+            let want = self.file.f32(name)?;
+            let largest = want.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
+            (want, f64::from(largest))
+        } else {
+            let stats = self.file.f64(&format!("{name}.stats"))?;
+            (
+                self.file.f32(&format!("{name}.sub"))?,
+                stats.last().copied().unwrap_or(0.0),
+            )
+        };
+        let limit = self.tolerance * largest;
+        let stage = format!("{} {name}", self.model);
+        report.within(
+            stage,
+            (&pick(got), &want),
+            (limit, &pick(allowance)),
+            largest,
+        );
+        Ok(())
+    }
+
     /// Compares an integer tensor with the golden of that name; must be equal.
     ///
     /// # Errors

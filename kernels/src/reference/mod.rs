@@ -8,10 +8,10 @@ pub mod frustum;
 pub mod image;
 mod key_table;
 mod matrix;
+mod panel_product;
 pub mod pool_table;
 pub mod rotated_iou;
 pub mod rotated_nms;
-mod panel_product;
 
 pub mod fourier;
 pub mod rulebook;

@@ -1,8 +1,9 @@
 //! The inner loop of sparse convolution: a few feature rows times one panel of weights.
 //!
-//! In: rows of input features `[in]` and a panel `[in][LANES]`. Out: added to `[LANES]` sums of each row,
-//! input channels ascending, one chain of additions per sum. With AVX2 and FMA several rows share each
-//! weight that is read; elsewhere the compiler vectorises a row at a time.
+//! In: rows of input features `[in]` and a panel `[in][LANES]`. Out: added to `[LANES]` sums of each row.
+//! Each product is summed on its own, input channels ascending, and then added: rounding errors grow
+//! with the root of the channels, not of channels times kernel offsets. With AVX2 and FMA several rows
+//! share each weight that is read; elsewhere the compiler vectorises a row at a time.
 
 use super::sparse_weights::LANES;
 
@@ -12,14 +13,18 @@ pub(super) type Sums = [f32; LANES];
 /// Adds `input · panel` to the sums of one row. Fused on AArch64, where that is one instruction.
 #[inline]
 pub(super) fn add_row(input: &[f32], panel: &[[f32; LANES]], sums: &mut Sums) {
+    let mut product = [0.0; LANES];
     for (value, weights) in input.iter().zip(panel) {
-        for (sum, weight) in sums.iter_mut().zip(weights) {
+        for (sum, weight) in product.iter_mut().zip(weights) {
             *sum = if cfg!(target_arch = "aarch64") {
                 value.mul_add(*weight, *sum)
             } else {
                 *sum + value * weight
             };
         }
+    }
+    for (sum, product) in sums.iter_mut().zip(product) {
+        *sum += product;
     }
 }
 
@@ -32,13 +37,12 @@ pub(super) fn add_rows_avx2<const N: usize>(
     panel: &[[f32; LANES]],
     sums: &mut [Sums; N],
 ) {
-    use std::arch::x86_64::{__m256, _mm256_fmadd_ps, _mm256_set1_ps, _mm256_setzero_ps};
+    use std::arch::x86_64::{
+        __m256, _mm256_add_ps, _mm256_fmadd_ps, _mm256_set1_ps, _mm256_setzero_ps,
+    };
 
     let inputs = inputs.map(|input| &input[..panel.len()]);
     let mut wide = [[_mm256_setzero_ps(); 2]; N];
-    for (wide, sum) in wide.iter_mut().zip(sums.iter()) {
-        *wide = bytemuck::cast(*sum);
-    }
     for (index, weights) in panel.iter().enumerate() {
         let [low, high]: [__m256; 2] = bytemuck::cast(*weights);
         for (sum, input) in wide.iter_mut().zip(&inputs) {
@@ -47,8 +51,12 @@ pub(super) fn add_rows_avx2<const N: usize>(
             sum[1] = _mm256_fmadd_ps(value, high, sum[1]);
         }
     }
-    for (sum, wide) in sums.iter_mut().zip(wide) {
-        *sum = bytemuck::cast(wide);
+    for (sum, [low, high]) in sums.iter_mut().zip(wide) {
+        let before: [__m256; 2] = bytemuck::cast(*sum);
+        *sum = bytemuck::cast([
+            _mm256_add_ps(before[0], low),
+            _mm256_add_ps(before[1], high),
+        ]);
     }
 }
 

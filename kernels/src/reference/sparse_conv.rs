@@ -5,8 +5,8 @@
 //!
 //! Tiles of output rows run in parallel. Inside a tile and for one kernel offset, the rows that have
 //! an input meet a panel of weights, with AVX2 several at a time, so that a weight is read once for
-//! all. Each output channel is a single chain of additions (bias, offsets ascending, input channels
-//! ascending), so the result depends neither on tiles nor on threads. With AVX2 and FMA, and on
+//! all. Each output channel adds the products of the offsets in ascending order to the bias, so the result
+//! depends neither on tiles nor on threads. With AVX2 and FMA, and on
 //! AArch64, multiplication and addition are fused.
 
 use std::ops::Range;

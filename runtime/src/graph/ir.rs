@@ -229,7 +229,12 @@ impl Graph {
     /// # Errors
     /// When there is none.
     pub fn find(&self, name: &str) -> Result<ValueId, GraphError> {
-        let output = || self.outputs.iter().find(|port| port.name == name).map(|port| port.value);
+        let output = || {
+            self.outputs
+                .iter()
+                .find(|port| port.name == name)
+                .map(|port| port.value)
+        };
         let found = self.names.get(name).copied().or_else(output);
         found.ok_or_else(|| GraphError::UnknownName {
             graph: self.name.clone(),

@@ -5,6 +5,7 @@ mod camera;
 mod head;
 mod lidar;
 mod network;
+mod noise;
 
 use std::path::Path;
 
