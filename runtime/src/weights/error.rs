@@ -27,6 +27,26 @@ pub enum WeightsError {
         /// The folder.
         path: PathBuf,
     },
+    /// The folder cannot be made because a file has its name.
+    #[error(
+        "cannot write weights to {path}: a part of this path is a file, not a folder; choose another \
+         output folder"
+    )]
+    NotAFolder {
+        /// The folder asked for.
+        path: PathBuf,
+    },
+    /// A file of a model folder is absent.
+    #[error(
+        "{folder} is no weights folder: {file} does not exist; a weights folder holds \
+         model.safetensors and model.toml, as `bevfusion import` writes them"
+    )]
+    NotAModelFolder {
+        /// The folder.
+        folder: PathBuf,
+        /// The file that is absent.
+        file: PathBuf,
+    },
     /// The file is of another kind.
     #[error("{path} is not a checkpoint: {problem}")]
     NotACheckpoint {
