@@ -2,6 +2,7 @@
 //! conformance suite that every engine is held to.
 #![forbid(unsafe_code)]
 
+pub mod command;
 pub mod formula;
 pub mod golden;
 pub mod mmdet;
@@ -9,5 +10,7 @@ pub mod models;
 pub mod ops;
 pub mod report;
 pub mod sampled;
+pub mod small;
 pub mod specs;
 pub mod synthetic;
+pub mod torch_file;

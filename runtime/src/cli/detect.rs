@@ -87,8 +87,8 @@ impl Tally {
             dropped,
         } = self;
         let text = format!(
-            "{detected} frames detected ({degraded} degraded), {skipped} skipped, {dropped} dropped; \
-             results in {}",
+            "frames: {detected} detected ({degraded} of them degraded), {skipped} skipped, {dropped} \
+             dropped; results in {}",
             args.output.display()
         );
         if args.json {
