@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 /// BEVFusion 3D detection: LiDAR sweeps and camera images in, boxes out.
 #[derive(Debug, Parser)]
-#[command(name = "bevfusion", version, about, propagate_version = true)]
+#[command(name = "bevfusion", version, about)]
 pub(super) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -190,4 +190,16 @@ pub(super) struct AutowareArgs {
     /// ml_package_*.param.yaml, the node's yaml and, if used, the class remapper's yaml, in any order.
     #[arg(value_name = "YAML", required = true)]
     pub(super) files: Vec<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn no_two_arguments_of_a_command_have_one_name() {
+        Cli::command().debug_assert();
+    }
 }

@@ -127,5 +127,8 @@ fn more_cameras_than_the_model_has_cannot_be_asked_for() {
     let builder = PipelineBuilder::new(small_config(true).expect("a model"), &weights);
     let refused = builder.min_cameras(3).build(&CpuEngine::default());
     let message = refused.err().expect("refused").to_string();
-    assert_eq!(message, "min_cameras is 3, but the model has 2 cameras: ask for at most 2");
+    assert_eq!(
+        message,
+        "min_cameras is 3, but the model has 2 cameras: ask for at most 2"
+    );
 }
