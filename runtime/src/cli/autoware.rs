@@ -12,8 +12,8 @@ pub(super) fn run(args: &AutowareArgs, console: &mut Console<'_>) -> Answer {
     let mut texts = Vec::new();
     for path in &args.files {
         let origin = path.display().to_string();
-        let text =
-            fs::read_to_string(path).map_err(|error| format!("cannot read {origin}: {error}"))?;
+        let text = fs::read_to_string(path)
+            .map_err(|error| format!("cannot read {origin}: {error}; check the path"))?;
         texts.push((origin, text));
     }
     let files: Vec<AutowareFile<'_>> = texts

@@ -31,7 +31,8 @@ pub(super) fn run(args: &InspectArgs, console: &mut Console<'_>) -> Answer {
 
 fn onnx(path: &Path, console: &mut Console<'_>) -> Answer {
     let shown = path.display();
-    let bytes = fs::read(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
+    let bytes =
+        fs::read(path).map_err(|error| format!("cannot read {shown}: {error}; check the path"))?;
     let summary = summarise(&bytes).map_err(|error| format!("{shown}: {error}"))?;
     let opsets: Vec<String> = summary
         .opsets

@@ -10,7 +10,7 @@ use super::report::ImportReport;
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
     /// The system refused.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}: {source}; check the path and its permissions")]
     Io {
         /// For example `open`.
         action: &'static str,
