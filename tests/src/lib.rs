@@ -2,12 +2,16 @@
 //! conformance suite that every engine is held to.
 #![forbid(unsafe_code)]
 
+pub mod command;
 pub mod formula;
 pub mod golden;
+pub mod home;
 pub mod mmdet;
 pub mod models;
 pub mod ops;
 pub mod report;
 pub mod sampled;
+pub mod small;
 pub mod specs;
 pub mod synthetic;
+pub mod torch_file;

@@ -4,12 +4,11 @@
 //! on CI, where it is required.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::error::Error;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use bevfusion_tests::golden::{golden_dir, json};
+use bevfusion_tests::golden::{golden_dir, json, skipped};
 use bevfusion_tests::ops::training;
 use bevfusion_tests::report::{Report, Tolerance};
 use bevfusion_training::cli::{Arguments, run};
@@ -24,18 +23,12 @@ use serde_json::Value;
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 /// The golden set, or `None` after a note that the test is skipped.
-fn golden() -> Outcome<Option<PathBuf>> {
+fn golden() -> Option<PathBuf> {
     let dir = golden_dir();
     if dir.is_none() {
-        let required = env::var("CI").is_ok_and(|v| v == "true");
-        assert!(
-            !required,
-            "no golden set: set BEVFUSION_GOLDEN_DIR to its folder"
-        );
-        let note = "skipped: no golden set (BEVFUSION_GOLDEN_DIR)";
-        writeln!(std::io::stderr(), "{note}")?;
+        skipped("the golden set (BEVFUSION_GOLDEN_DIR)");
     }
-    Ok(dir)
+    dir
 }
 
 fn assert_passed(report: &Report) -> Outcome {
@@ -104,7 +97,7 @@ fn compare(stage: &str, got: &Value, want: &Value, report: &mut Report) {
 
 #[test]
 fn nuscenes_metric_equals_the_devkit() -> Outcome {
-    let Some(dir) = golden()? else {
+    let Some(dir) = golden() else {
         return Ok(());
     };
     let mut report = Report::default();
@@ -136,7 +129,7 @@ fn nuscenes_metric_equals_the_devkit() -> Outcome {
 
 #[test]
 fn the_range_filter_drops_what_lies_beyond_and_nothing_else() -> Outcome {
-    let Some(dir) = golden()? else {
+    let Some(dir) = golden() else {
         return Ok(());
     };
     let config = EvalConfig::nuscenes();
@@ -159,7 +152,7 @@ fn the_range_filter_drops_what_lies_beyond_and_nothing_else() -> Outcome {
 
 #[test]
 fn the_command_prints_what_the_devkit_computes() -> Outcome {
-    let Some(dir) = golden()? else {
+    let Some(dir) = golden() else {
         return Ok(());
     };
     // In this file nothing lies beyond the range, so that filtering changes nothing.
@@ -193,18 +186,8 @@ fn the_command_prints_what_the_devkit_computes() -> Outcome {
 }
 
 #[test]
-fn trainer_operators_agree_with_the_golden_set() -> Outcome {
-    let Some(dir) = golden()? else {
-        return Ok(());
-    };
-    let mut report = Report::default();
-    training::run(&dir.join("ops"), &mut report)?;
-    assert_passed(&report)
-}
-
-#[test]
 fn model_targets_and_losses_agree_with_the_golden_set() -> Outcome {
-    let Some(dir) = golden()? else {
+    let Some(dir) = golden() else {
         return Ok(());
     };
     let mut report = Report::default();

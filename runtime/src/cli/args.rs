@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 /// BEVFusion 3D detection: LiDAR sweeps and camera images in, boxes out.
 #[derive(Debug, Parser)]
-#[command(name = "bevfusion", version, about, propagate_version = true)]
+#[command(name = "bevfusion", version, about)]
 pub(super) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -48,6 +48,8 @@ pub(super) struct ModelArgs {
   bevfusion detect --weights W --points cloud.bin --images f.jpg b.jpg --calib calib.toml
   bevfusion detect --weights W --dataroot D --shard 3/8 --json > shard3.jsonl")]
 pub(super) struct DetectArgs {
+    // clap does not enforce `requires` of an argument that conflicts with a present one: each option of
+    // the one source conflicts with the other source itself.
     /// The model.
     #[command(flatten)]
     pub(super) model: ModelArgs,
@@ -63,28 +65,48 @@ pub(super) struct DetectArgs {
     )]
     pub(super) dataroot: Option<PathBuf>,
     /// Dataset version, for example v1.0-mini; found by itself when there is only one.
-    #[arg(long, value_name = "NAME", requires = "dataroot")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "dataroot",
+        conflicts_with = "points"
+    )]
     pub(super) version: Option<String>,
     /// Only this scene (name or token).
-    #[arg(long, requires = "dataroot")]
+    #[arg(long, requires = "dataroot", conflicts_with = "points")]
     pub(super) scene: Option<String>,
     /// Only this sample (token or its beginning).
-    #[arg(long, requires = "dataroot")]
+    #[arg(long, requires = "dataroot", conflicts_with = "points")]
     pub(super) sample: Option<String>,
     /// Only part I of N of the frames, I from 0.
-    #[arg(long, value_name = "I/N", requires = "dataroot")]
+    #[arg(
+        long,
+        value_name = "I/N",
+        requires = "dataroot",
+        conflicts_with = "points"
+    )]
     pub(super) shard: Option<String>,
     /// A single point file (.bin, .pcd).
     #[arg(long, value_name = "FILE")]
     pub(super) points: Option<PathBuf>,
     /// float32 columns of --points [default: the model's load_dim].
-    #[arg(long, value_name = "N", requires = "points")]
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "points",
+        conflicts_with = "dataroot"
+    )]
     pub(super) point_columns: Option<usize>,
     /// Camera images of --points, in the order of --calib.
-    #[arg(long, value_name = "FILE", num_args = 1.., requires = "points", requires = "calib")]
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "points", requires = "calib", conflicts_with = "dataroot")]
     pub(super) images: Vec<PathBuf>,
     /// Calibration of --images (docs/calibration.md).
-    #[arg(long, value_name = "FILE", requires = "points")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "points",
+        conflicts_with = "dataroot"
+    )]
     pub(super) calib: Option<PathBuf>,
     /// Where pictures, results and recording go.
     #[arg(long, short = 'o', value_name = "DIR", default_value = "out")]
@@ -190,4 +212,16 @@ pub(super) struct AutowareArgs {
     /// ml_package_*.param.yaml, the node's yaml and, if used, the class remapper's yaml, in any order.
     #[arg(value_name = "YAML", required = true)]
     pub(super) files: Vec<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn no_two_arguments_of_a_command_have_one_name() {
+        Cli::command().debug_assert();
+    }
 }

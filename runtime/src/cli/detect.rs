@@ -2,29 +2,32 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::io::{self, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::args::DetectArgs;
+use super::console::Console;
 use super::frames::{Frames, Item, ground_truth};
 use super::results::Results;
-use super::{Answer, model, say};
+use super::{Answer, model};
 use crate::engine::{CpuEngine, EngineOptions};
-use crate::exec::{FrameOutcome, FrameReport, Pipeline, PipelineBuilder, StageId, explain};
+use crate::exec::{
+    FrameFault, FrameOutcome, FrameReport, Pipeline, PipelineBuilder, StageId, explain,
+};
 use crate::output::{FrameResult, FrameView, detection_table};
 
 /// Rows of a table.
 const TABLE_ROWS: usize = 20;
 
 /// Runs the command.
-pub(super) fn run(args: &DetectArgs) -> Answer {
+pub(super) fn run(args: &DetectArgs, console: &mut Console<'_>) -> Answer {
     let (config, weights) = model::with_weights(&args.model, &args.weights)?;
     let frames = Frames::open(args, &config)?;
     if frames.len() == 0 {
         return Err("there is no frame to detect in: the selection is empty".into());
     }
-    let mut results = Results::create(args, &config, frames.forward())?;
+    let results = Results::create(args, &config, frames.forward(), console)?;
     let engine = CpuEngine::new(EngineOptions {
         threads: args.threads,
     });
@@ -32,25 +35,38 @@ pub(super) fn run(args: &DetectArgs) -> Answer {
     if let Some(least) = args.min_cameras {
         pipeline = pipeline.min_cameras(least);
     }
-    let mut pipeline = pipeline.build(&engine)?;
+    let mut session = Session {
+        args,
+        pipeline: pipeline.build(&engine)?,
+        pool: args.threads.map(pool).transpose()?,
+        results,
+        tally: Tally::default(),
+        bar: progress(frames.len(), console)?,
+    };
     drop(weights);
 
-    let bar = progress(frames.len())?;
-    let mut tally = Tally::default();
     for index in 0..frames.len() {
-        match frames.read(index, pipeline.config()) {
-            Ok(item) => detect(args, &mut pipeline, &item, (&mut results, &mut tally), &bar)?,
+        match frames.read(index, session.pipeline.config()) {
+            Ok(item) => session.detect(&item, console)?,
             Err(error) if error.is_skip() => {
-                tally.skipped += 1;
-                bar.suspend(|| warn(&format!("skipped {}: {error}", frames.id(index))))?;
+                session.tally.skipped += 1;
+                let text = format!("skipped {}: {error}", frames.id(index));
+                session.bar.suspend(|| console.remark(&text))?;
             }
             Err(error) => return Err(error.into()),
         }
-        bar.inc(1);
+        session.bar.inc(1);
     }
-    bar.finish_and_clear();
-    results.finish()?;
-    tally.finish(args)
+    session.bar.finish_and_clear();
+    session.results.finish()?;
+    session.tally.finish(args, console)
+}
+
+/// The threads of everything that is no dense network.
+fn pool(threads: usize) -> Result<ThreadPool, Box<dyn Error>> {
+    let builder = ThreadPoolBuilder::new().num_threads(threads.max(1));
+    let pool = builder.build();
+    Ok(pool.map_err(|error| format!("cannot start {threads} threads: {error}; ask for fewer"))?)
 }
 
 /// How the frames of a run ended.
@@ -63,7 +79,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn finish(&self, args: &DetectArgs) -> Answer {
+    fn finish(&self, args: &DetectArgs, console: &mut Console<'_>) -> Answer {
         let Self {
             detected,
             degraded,
@@ -71,74 +87,87 @@ impl Tally {
             dropped,
         } = self;
         let text = format!(
-            "{detected} frames detected ({degraded} degraded), {skipped} skipped, {dropped} dropped; \
-             results in {}",
+            "frames: {detected} detected ({degraded} of them degraded), {skipped} skipped, {dropped} \
+             dropped; results in {}",
             args.output.display()
         );
         if args.json {
-            warn(&text)?
+            console.remark(&text)?
         } else {
-            say(&text)?
+            console.say(&text)?
         }
         if *detected == 0 {
-            return Err("no frame could be detected in".into());
+            return Err("no frame could be detected in: the lines above say why".into());
         }
         Ok(())
     }
 }
 
-fn detect(
-    args: &DetectArgs,
-    pipeline: &mut Pipeline,
-    item: &Item,
-    (results, tally): (&mut Results, &mut Tally),
-    bar: &ProgressBar,
-) -> Answer {
-    let report = *pipeline.run(&item.frame);
-    match report.outcome {
-        FrameOutcome::Dropped(fault) => {
-            tally.dropped += 1;
-            let why = explain(pipeline.config(), pipeline.min_cameras(), &item.frame).join("; ");
-            let why = if why.is_empty() {
-                fault.to_string()
-            } else {
-                why
-            };
-            bar.suspend(|| warn(&format!("dropped {}: {why}", item.id)))?;
-            return Ok(());
+/// A run over several frames.
+struct Session<'a> {
+    args: &'a DetectArgs,
+    pipeline: Pipeline,
+    pool: Option<ThreadPool>,
+    results: Results,
+    tally: Tally,
+    bar: ProgressBar,
+}
+
+impl Session<'_> {
+    fn detect(&mut self, item: &Item, console: &mut Console<'_>) -> Answer {
+        let Self { pipeline, pool, .. } = self;
+        let report = match pool {
+            Some(pool) => pool.install(|| *pipeline.run(&item.frame)),
+            None => *pipeline.run(&item.frame),
+        };
+        match report.outcome {
+            FrameOutcome::Dropped(fault) => return self.dropped(item, fault, console),
+            FrameOutcome::Degraded(lost) => {
+                self.tally.degraded += 1;
+                let text = format!("degraded {}: {lost}", item.id);
+                self.bar.suspend(|| console.remark(&text))?;
+            }
+            FrameOutcome::Complete => {}
         }
-        FrameOutcome::Degraded(lost) => {
-            tally.degraded += 1;
-            bar.suspend(|| warn(&format!("degraded {}: {lost}", item.id)))?;
-        }
-        FrameOutcome::Complete => {}
+        self.tally.detected += 1;
+        let config = self.pipeline.config();
+        let truth = ground_truth(item.truth.as_ref(), config);
+        let model = (config.name.as_str(), config.class_names.as_slice());
+        let detections = self.pipeline.detections();
+        let view = FrameView::new((&item.id, &item.frame), model, detections, &truth);
+        let result = FrameResult::new(&item.id, model, detections, timings(&report));
+        self.results.write(&view, item, &result)?;
+        let args = self.args;
+        self.bar
+            .suspend(|| show(args, &view, (&result, &report), console))
     }
-    tally.detected += 1;
-    let config = pipeline.config();
-    let truth = ground_truth(item.truth.as_ref(), config);
-    let model = (config.name.as_str(), config.class_names.as_slice());
-    let view = FrameView::new(
-        (&item.id, &item.frame),
-        model,
-        pipeline.detections(),
-        &truth,
-    );
-    let result = FrameResult::new(&item.id, model, pipeline.detections(), timings(&report));
-    results.write(&view, item, &result)?;
-    bar.suspend(|| show(args, &view, &result, &report))
+
+    fn dropped(&mut self, item: &Item, fault: FrameFault, console: &mut Console<'_>) -> Answer {
+        self.tally.dropped += 1;
+        let Self { pipeline, .. } = self;
+        let why = explain(pipeline.config(), pipeline.min_cameras(), &item.frame).join("; ");
+        let why = if why.is_empty() {
+            fault.to_string()
+        } else {
+            why
+        };
+        let text = format!("dropped {}: {why}", item.id);
+        self.bar.suspend(|| console.remark(&text))?;
+        self.results.write_dropped(item)
+    }
 }
 
 fn show(
     args: &DetectArgs,
     view: &FrameView<'_>,
-    result: &FrameResult,
-    report: &FrameReport,
+    (result, report): (&FrameResult, &FrameReport),
+    console: &mut Console<'_>,
 ) -> Answer {
     if args.json {
-        return Ok(say(&serde_json::to_string(result)?)?);
+        return Ok(console.say(&serde_json::to_string(result)?)?);
     }
     let counts = report.counts;
-    say(&format!(
+    console.say(&format!(
         "{}: {} points, {} voxels, {} boxes in {:.2} s",
         view.frame_id,
         counts.points_in_range,
@@ -146,7 +175,7 @@ fn show(
         counts.detections,
         report.total_time().as_secs_f64()
     ))?;
-    say(&detection_table(
+    console.say(&detection_table(
         view.detections,
         view.class_names,
         args.min_score,
@@ -162,14 +191,10 @@ fn timings(report: &FrameReport) -> BTreeMap<String, f64> {
         .collect()
 }
 
-fn progress(frames: usize) -> Result<ProgressBar, Box<dyn Error>> {
-    if frames < 2 || !io::stderr().is_terminal() {
+fn progress(frames: usize, console: &Console<'_>) -> Result<ProgressBar, Box<dyn Error>> {
+    if frames < 2 || !console.is_watched {
         return Ok(ProgressBar::hidden());
     }
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} frames, {eta} left")?;
     Ok(ProgressBar::new(frames as u64).with_style(style))
-}
-
-fn warn(text: &str) -> io::Result<()> {
-    writeln!(io::stderr().lock(), "{text}")
 }

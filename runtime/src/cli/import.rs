@@ -1,12 +1,13 @@
 //! `bevfusion import`: a PyTorch checkpoint as a weights folder.
 
+use super::Answer;
 use super::args::ImportArgs;
-use super::{Answer, say};
+use super::console::Console;
 use crate::config::ModelConfig;
 use crate::weights::{self, ImportOptions};
 
 /// Runs the command.
-pub(super) fn run(args: &ImportArgs) -> Answer {
+pub(super) fn run(args: &ImportArgs, console: &mut Console<'_>) -> Answer {
     let config = ModelConfig::load(&args.model)?;
     let options = ImportOptions {
         strict: !args.no_strict,
@@ -15,9 +16,9 @@ pub(super) fn run(args: &ImportArgs) -> Answer {
     let (loaded, report) = weights::import_file(&args.checkpoint, &config, options)?;
     weights::save(&args.output, &loaded, &config.to_toml()?)?;
     if args.json {
-        say(&serde_json::to_string_pretty(&report)?)?;
+        console.say(&serde_json::to_string_pretty(&report)?)?;
     } else {
-        say(&format!("{report}\nweights in {}", args.output.display()))?;
+        console.say(&format!("{report}\nweights in {}", args.output.display()))?;
     }
     Ok(())
 }

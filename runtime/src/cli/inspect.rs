@@ -3,16 +3,17 @@
 use std::fs;
 use std::path::Path;
 
+use super::Answer;
 use super::args::InspectArgs;
-use super::{Answer, say};
+use super::console::Console;
 use crate::config::ModelConfig;
 use crate::graph::read::{TensorSummary, summarise};
 use crate::inspect::inspect;
 
 /// Runs the command.
-pub(super) fn run(args: &InspectArgs) -> Answer {
+pub(super) fn run(args: &InspectArgs, console: &mut Console<'_>) -> Answer {
     if let Some(path) = &args.onnx {
-        return onnx(path);
+        return onnx(path, console);
     }
     let Some(name) = &args.model.model else {
         return Err(
@@ -21,16 +22,17 @@ pub(super) fn run(args: &InspectArgs) -> Answer {
     };
     let inspection = inspect(&ModelConfig::load(name)?)?;
     if args.json {
-        say(&serde_json::to_string_pretty(&inspection)?)?;
+        console.say(&serde_json::to_string_pretty(&inspection)?)?;
     } else {
-        say(&inspection.to_string())?;
+        console.say(&inspection.to_string())?;
     }
     Ok(())
 }
 
-fn onnx(path: &Path) -> Answer {
+fn onnx(path: &Path, console: &mut Console<'_>) -> Answer {
     let shown = path.display();
-    let bytes = fs::read(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
+    let bytes =
+        fs::read(path).map_err(|error| format!("cannot read {shown}: {error}; check the path"))?;
     let summary = summarise(&bytes).map_err(|error| format!("{shown}: {error}"))?;
     let opsets: Vec<String> = summary
         .opsets
@@ -39,7 +41,7 @@ fn onnx(path: &Path) -> Answer {
             format!("{}{version}", if domain.is_empty() { "" } else { domain })
         })
         .collect();
-    say(&format!(
+    console.say(&format!(
         "{}: {} (ir {}, opset {}, by {})",
         shown,
         summary.name,
@@ -48,10 +50,10 @@ fn onnx(path: &Path) -> Answer {
         summary.producer
     ))?;
     if !summary.description.is_empty() {
-        say(&summary.description)?;
+        console.say(&summary.description)?;
     }
-    let port = |direction: &str, t: &TensorSummary| {
-        say(&format!(
+    let mut port = |direction: &str, t: &TensorSummary| {
+        console.say(&format!(
             "{direction} {:<24} {} [{}]",
             t.name,
             t.dtype,
@@ -69,13 +71,13 @@ fn onnx(path: &Path) -> Answer {
         .iter()
         .map(|tensor| tensor.stored_bytes)
         .sum();
-    say(&format!(
+    console.say(&format!(
         "{} weights, {:.1} MB",
         summary.initializers.len(),
         stored as f64 / 1e6
     ))?;
     for (op, count) in summary.op_counts() {
-        say(&format!("{count:>6} {op}"))?;
+        console.say(&format!("{count:>6} {op}"))?;
     }
     Ok(())
 }

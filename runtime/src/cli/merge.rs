@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use super::Answer;
 use super::args::MergeArgs;
-use super::{Answer, say};
+use super::console::Console;
 use crate::output::merge_nuscenes;
 
 /// Runs the command.
-pub(super) fn run(args: &MergeArgs) -> Answer {
+pub(super) fn run(args: &MergeArgs, console: &mut Console<'_>) -> Answer {
     let report = merge_nuscenes(&args.inputs, &BTreeSet::new(), &args.output)?;
     let repeated = report.repeated.len();
-    say(&format!(
+    console.say(&format!(
         "{} samples, {} boxes from {} files ({repeated} samples were in several) -> {}",
         report.samples,
         report.boxes,

@@ -3,8 +3,9 @@
 use std::error::Error;
 use std::path::Path;
 
+use super::Answer;
 use super::args::ModelArgs;
-use super::{Answer, say};
+use super::console::Console;
 use crate::config::{ModelConfig, PRESETS};
 use crate::weights::{self, MODEL_FILE, NativeModel, Weights};
 
@@ -24,12 +25,21 @@ pub(super) fn with_weights(
             ModelConfig::from_toml_str(&model_toml, &origin.display().to_string())?
         }
     };
-    weights::check(&weights, &config)?;
+    weights::check(&weights, &config).map_err(|error| {
+        let shown = folder.display();
+        let remedy = match &model.model {
+            Some(name) => format!(
+                "leave --model out to use {shown}/{MODEL_FILE}, or name the weights of {name}"
+            ),
+            None => format!("{shown} holds files of two models: import the checkpoint again"),
+        };
+        format!("weights folder {shown}: {error}\n  {remedy}")
+    })?;
     Ok((config, weights))
 }
 
 /// `bevfusion models`
-pub(super) fn list() -> Answer {
+pub(super) fn list(console: &mut Console<'_>) -> Answer {
     for name in PRESETS {
         let config = ModelConfig::preset(name)?;
         let branches = match (&config.lidar_encoder, &config.camera) {
@@ -39,7 +49,7 @@ pub(super) fn list() -> Answer {
         };
         let [_, _, _, range, ..] = config.voxel.point_cloud_range;
         let classes = config.class_names.len();
-        say(&format!(
+        console.say(&format!(
             "{name:<18} {branches:<26} ±{range:<6} m  {classes} classes"
         ))?;
     }

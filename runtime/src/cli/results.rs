@@ -2,16 +2,17 @@
 
 use std::error::Error;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::args::DetectArgs;
+use super::console::Console;
 use super::frames::Item;
 use crate::config::ModelConfig;
 use crate::dataset::SampleTruth;
 use crate::output::{
     BevOptions, ForwardAxis, FrameResult, FrameStamp, FrameView, Modality, NuscenesWriter,
-    Recording, RecordingOptions, SheetOptions, draw_bev, draw_contact_sheet, write_frame_json,
-    write_png,
+    OutputError, Recording, RecordingOptions, SheetOptions, draw_bev, draw_contact_sheet,
+    write_frame_json, write_png,
 };
 
 /// Open result files of a run.
@@ -27,24 +28,12 @@ impl Results {
         args: &DetectArgs,
         config: &ModelConfig,
         forward: ForwardAxis,
+        console: &mut Console<'_>,
     ) -> Result<Self, Box<dyn Error>> {
         let folder = args.output.clone();
-        fs::create_dir_all(&folder)
-            .map_err(|e| format!("cannot create the output folder {}: {e}", folder.display()))?;
+        create_folder(&folder)?;
         let nuscenes = match &args.dataroot {
-            Some(_) => {
-                let modality = Modality {
-                    use_camera: config.camera.is_some(),
-                    use_lidar: true,
-                    ..Modality::default()
-                };
-                let path = folder.join("results_nusc.json");
-                Some(NuscenesWriter::create(
-                    &path,
-                    modality,
-                    &config.class_names,
-                )?)
-            }
+            Some(_) => nuscenes(&folder, config, console)?,
             None => None,
         };
         let recording = if args.no_mcap {
@@ -115,6 +104,14 @@ impl Results {
         Ok(())
     }
 
+    /// A dropped frame has no boxes, and the evaluation of nuScenes wants to be told so.
+    pub(super) fn write_dropped(&mut self, item: &Item) -> Result<(), Box<dyn Error>> {
+        if let (Some(writer), Some(truth)) = (&mut self.nuscenes, &item.truth) {
+            writer.add_sample(&item.id, &truth.global_from_lidar(), &[])?;
+        }
+        Ok(())
+    }
+
     pub(super) fn finish(self) -> Result<(), Box<dyn Error>> {
         if let Some(writer) = self.nuscenes {
             writer.finish()?;
@@ -123,5 +120,35 @@ impl Results {
             writer.finish()?;
         }
         Ok(())
+    }
+}
+
+/// Makes the folder that a command writes to.
+pub(super) fn create_folder(folder: &Path) -> Result<(), OutputError> {
+    fs::create_dir_all(folder).map_err(|source| OutputError::Write {
+        path: folder.into(),
+        source,
+    })
+}
+
+/// The nuScenes result file, unless the model has classes that it cannot hold.
+fn nuscenes(
+    folder: &Path,
+    config: &ModelConfig,
+    console: &mut Console<'_>,
+) -> Result<Option<NuscenesWriter>, Box<dyn Error>> {
+    let modality = Modality {
+        use_camera: config.camera.is_some(),
+        use_lidar: true,
+        ..Modality::default()
+    };
+    let path = folder.join("results_nusc.json");
+    match NuscenesWriter::create(&path, modality, &config.class_names) {
+        Ok(writer) => Ok(Some(writer)),
+        Err(refusal @ OutputError::Content { .. }) => {
+            console.remark(&format!("{refusal}; the other outputs are written"))?;
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
     }
 }

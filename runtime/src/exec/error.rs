@@ -21,7 +21,9 @@ pub enum BuildError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// `min_cameras` is more than the model has.
-    #[error("min_cameras is {min_cameras}, but the model has {cameras} cameras")]
+    #[error(
+        "min_cameras is {min_cameras}, but the model has {cameras} cameras: ask for at most {cameras}"
+    )]
     MinCameras {
         /// The option.
         min_cameras: usize,

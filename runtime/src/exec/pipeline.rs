@@ -124,10 +124,10 @@ fn gather(
     points: &mut GatheredPoints,
 ) -> Result<(), FrameFault> {
     let range = point_range(&config.voxel);
-    gather_points(&config.points, range, frame, points).map_err(|_ignored| FrameFault {
+    gather_points(&config.points, range, frame, points).map_err(|error| FrameFault {
         code: FaultCode::PointColumns,
         stage: StageId::Sweeps,
-        detail: frame.points.columns as u64,
+        detail: error.columns() as u64,
     })?;
     Ok(())
 }

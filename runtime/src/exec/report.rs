@@ -47,9 +47,10 @@ impl std::fmt::Display for Degradation {
             empty_cloud,
         } = self;
         let remarks = [
-            (*missing_cameras > 0).then(|| format!("{missing_cameras} cameras without image")),
-            (*dropped_voxels > 0).then(|| format!("{dropped_voxels} cells beyond max_voxels")),
-            (*non_finite_points > 0).then(|| format!("{non_finite_points} NaN or infinite points")),
+            (*missing_cameras > 0).then(|| format!("cameras without image: {missing_cameras}")),
+            (*dropped_voxels > 0).then(|| format!("cells beyond max_voxels: {dropped_voxels}")),
+            (*non_finite_points > 0)
+                .then(|| format!("NaN or infinite points: {non_finite_points}")),
             empty_cloud.then(|| "no point inside the range".to_owned()),
         ];
         f.write_str(&remarks.into_iter().flatten().collect::<Vec<_>>().join(", "))

@@ -53,6 +53,18 @@ pub enum PointsError {
     },
 }
 
+impl PointsError {
+    /// Columns of the cloud at fault.
+    #[must_use]
+    pub const fn columns(&self) -> usize {
+        match self {
+            Self::Columns { found, .. } => *found,
+            Self::PartialRow { columns, .. } => *columns,
+            Self::UnknownColumn { load_dim, .. } => *load_dim,
+        }
+    }
+}
+
 /// Overwrites `out` with the points of `frame` that lie strictly inside `range` (x, y, z lower then
 /// upper bounds, m). Sweeps beyond `spec.sweeps_num` are not read.
 ///

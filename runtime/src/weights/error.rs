@@ -10,7 +10,7 @@ use super::report::ImportReport;
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
     /// The system refused.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}: {source}; check the path and its permissions")]
     Io {
         /// For example `open`.
         action: &'static str,
@@ -26,6 +26,26 @@ pub enum WeightsError {
     ReadOnly {
         /// The folder.
         path: PathBuf,
+    },
+    /// The folder cannot be made because a file has its name.
+    #[error(
+        "cannot write weights to {path}: a part of this path is a file, not a folder; choose another \
+         output folder"
+    )]
+    NotAFolder {
+        /// The folder asked for.
+        path: PathBuf,
+    },
+    /// A file of a model folder is absent.
+    #[error(
+        "{folder} is no weights folder: {file} does not exist; a weights folder holds \
+         model.safetensors and model.toml, as `bevfusion import` writes them"
+    )]
+    NotAModelFolder {
+        /// The folder.
+        folder: PathBuf,
+        /// The file that is absent.
+        file: PathBuf,
     },
     /// The file is of another kind.
     #[error("{path} is not a checkpoint: {problem}")]

@@ -67,6 +67,14 @@ pub fn load(path: &Path) -> Result<NativeModel, WeightsError> {
         folder.join(WEIGHTS_FILE)
     };
     let model_file = folder.join(MODEL_FILE);
+    for file in [&model_file, &weights_file] {
+        if !file.exists() {
+            return Err(WeightsError::NotAModelFolder {
+                folder: folder.into(),
+                file: file.clone(),
+            });
+        }
+    }
     let model_toml =
         fs::read_to_string(&model_file).map_err(WeightsError::io("read", &model_file))?;
     Ok(NativeModel {
@@ -172,6 +180,9 @@ fn refused(action: &'static str, path: &Path, error: io::Error) -> WeightsError 
     match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             WeightsError::ReadOnly { path: path.into() }
+        }
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            WeightsError::NotAFolder { path: path.into() }
         }
         _ => WeightsError::io(action, path)(error),
     }

@@ -13,7 +13,8 @@ use bevfusion_kernels::reference::rotated_iou::{BevBox, UprightBox, bev_iou, iou
 use bevfusion_kernels::reference::rotated_nms::{RotatedNmsParams, rotated_nms};
 use serde::Deserialize;
 
-use crate::golden::{GoldenError, GoldenFile, json};
+use crate::golden::{GoldenError, GoldenFile};
+use crate::ops::cases;
 use crate::report::{Report, Tolerance};
 
 /// Metres, radians, metres per second.
@@ -41,8 +42,9 @@ struct CoderCase {
 }
 
 fn bbox_coder(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
-    let file = GoldenFile::open(&dir.join("bbox_coder.safetensors"))?;
-    let cases: Vec<CoderCase> = json(&dir.join("bbox_coder.json"))?;
+    let Some((file, cases)) = cases::<CoderCase>(dir, "bbox_coder")? else {
+        return Ok(());
+    };
     for (index, case) in cases.iter().enumerate() {
         let stage = format!("ops/bbox_coder c{index}");
         let name = |tensor: &str| format!("c{index}.{tensor}");
@@ -126,8 +128,9 @@ struct CircleCase {
 }
 
 fn circle_nms(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
-    let file = GoldenFile::open(&dir.join("circle_nms.safetensors"))?;
-    let cases: Vec<CircleCase> = json(&dir.join("circle_nms.json"))?;
+    let Some((file, cases)) = cases::<CircleCase>(dir, "circle_nms")? else {
+        return Ok(());
+    };
     for (index, case) in cases.iter().enumerate() {
         let rows = file.f32(&format!("c{index}.dets"))?;
         let (centers, scores): (Vec<[f32; 2]>, Vec<f32>) = rows
@@ -155,8 +158,9 @@ fn indices(keep: &[usize]) -> Vec<i64> {
 }
 
 fn rotated_iou(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
-    let file = GoldenFile::open(&dir.join("rotated_iou.safetensors"))?;
-    let cases: Vec<serde::de::IgnoredAny> = json(&dir.join("rotated_iou.json"))?;
+    let Some((file, cases)) = cases::<serde::de::IgnoredAny>(dir, "rotated_iou")? else {
+        return Ok(());
+    };
     for index in 0..cases.len() {
         let name = |tensor: &str| format!("c{index}.{tensor}");
         let (a, b) = (bev(&file, &name("bev_a"))?, bev(&file, &name("bev_b"))?);
@@ -217,8 +221,9 @@ struct RotatedCase {
 }
 
 fn rotated_suppression(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
-    let file = GoldenFile::open(&dir.join("rotated_nms.safetensors"))?;
-    let cases: Vec<RotatedCase> = json(&dir.join("rotated_nms.json"))?;
+    let Some((file, cases)) = cases::<RotatedCase>(dir, "rotated_nms")? else {
+        return Ok(());
+    };
     for (index, case) in cases.iter().enumerate() {
         let boxes = bev(&file, &format!("c{index}.bev"))?;
         let scores = file.f32(&format!("c{index}.scores"))?;

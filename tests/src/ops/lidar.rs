@@ -14,7 +14,8 @@ use bevfusion_kernels::reference::sparse_weights::{PreparedWeights, WeightShape}
 use bevfusion_kernels::reference::voxelize::{VoxelOutput, Voxelizer};
 use serde::Deserialize;
 
-use crate::golden::{GoldenError, GoldenFile, json};
+use crate::golden::{GoldenError, GoldenFile};
+use crate::ops::cases;
 use crate::report::{Report, Tolerance};
 
 const FLOATS: Tolerance = Tolerance::OfMaximum(2e-5);
@@ -39,8 +40,9 @@ struct VoxelizeCase {
 }
 
 fn hard_voxelize(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
-    let cases: Vec<VoxelizeCase> = json(&dir.join("hard_voxelize.json"))?;
-    let file = GoldenFile::open(&dir.join("hard_voxelize.safetensors"))?;
+    let Some((file, cases)) = cases::<VoxelizeCase>(dir, "hard_voxelize")? else {
+        return Ok(());
+    };
     let (mut voxelizer, mut voxels) = (Voxelizer::default(), Voxels::default());
     for (index, case) in cases.into_iter().enumerate() {
         let name = |tensor: &str| format!("c{index}.{tensor}");
@@ -93,8 +95,9 @@ struct ConvResult {
 }
 
 fn convolutions(dir: &Path, op: &str, report: &mut Report) -> Result<(), GoldenError> {
-    let cases: Vec<ConvCase> = json(&dir.join(format!("{op}.json")))?;
-    let file = GoldenFile::open(&dir.join(format!("{op}.safetensors")))?;
+    let Some((file, cases)) = cases::<ConvCase>(dir, op)? else {
+        return Ok(());
+    };
     for (index, case) in cases.iter().enumerate() {
         let name = |tensor: &str| format!("c{index}.{tensor}");
         let stage = |tensor: &str| format!("ops/{op} c{index} {tensor}");
@@ -263,24 +266,18 @@ impl ConvInputs<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::run;
-    use crate::golden::golden_dir;
-    use crate::report::Report;
+    use super::{convolutions, hard_voxelize};
+    use crate::ops::check;
 
     #[test]
-    #[expect(clippy::print_stderr, reason = "a skipped test must say so")]
-    fn voxelisation_and_sparse_convolution_conform() {
-        let Some(dir) = golden_dir() else {
-            assert!(
-                std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-                "no golden set: set BEVFUSION_GOLDEN_DIR"
-            );
-            eprintln!("skipped: no golden set; set BEVFUSION_GOLDEN_DIR");
-            return;
-        };
-        let mut report = Report::default();
-        run(&dir.join("ops"), &mut report).expect("readable golden files");
-        assert!(!report.rows.is_empty());
-        assert_eq!(report.failures().count(), 0, "\n{report}");
+    fn voxels_equal_the_original() {
+        check(hard_voxelize);
+    }
+
+    #[test]
+    fn sparse_convolutions_equal_the_original_with_their_gradients() {
+        for op in ["subm_conv3d", "sparse_conv3d"] {
+            check(|dir, report| convolutions(dir, op, report));
+        }
     }
 }

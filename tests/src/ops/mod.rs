@@ -8,7 +8,9 @@ pub mod training;
 
 use std::path::Path;
 
-use crate::golden::GoldenError;
+use serde::de::DeserializeOwned;
+
+use crate::golden::{GoldenError, GoldenFile, json};
 use crate::report::Report;
 
 /// Runs every operator case below `dir` (the golden set's `ops` folder).
@@ -23,31 +25,38 @@ pub fn run(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
     training::run(dir, report)
 }
 
-/// Runs a case file of the golden set and asserts that every comparison holds. Without a golden set the
-/// test says so and passes, except on CI.
+/// Settings of every case of `op` and the file with their tensors; `None` when the set has no such op.
+///
+/// # Errors
+/// When one of the two files cannot be read.
+pub(crate) fn cases<T: DeserializeOwned>(
+    dir: &Path,
+    op: &str,
+) -> Result<Option<(GoldenFile, Vec<T>)>, GoldenError> {
+    let settings = dir.join(op).with_extension("json");
+    if !settings.exists() {
+        return Ok(None);
+    }
+    let tensors = GoldenFile::open(&settings.with_extension("safetensors"))?;
+    Ok(Some((tensors, json(&settings)?)))
+}
+
+/// Runs an operator's cases, those of the repository and, where there is one, those of the larger golden
+/// set, which need not have this operator, and asserts that every comparison holds.
 #[cfg(test)]
 #[expect(
     clippy::print_stderr,
-    reason = "a skipped comparison must be seen, measured errors are of interest"
+    reason = "measured errors are for the reader of the test run"
 )]
-fn check(
-    cases: impl Fn(
-        &std::path::Path,
-        &mut crate::report::Report,
-    ) -> Result<(), crate::golden::GoldenError>,
-) {
-    let Some(dir) = crate::golden::golden_dir() else {
-        let on_ci = std::env::var("CI").is_ok_and(|value| value == "true");
-        assert!(
-            !on_ci,
-            "the golden set is absent, and CI must compare with it"
-        );
-        eprintln!("skipped: the golden set is absent (BEVFUSION_GOLDEN_DIR)");
-        return;
-    };
-    let mut report = crate::report::Report::default();
-    cases(&dir.join("ops"), &mut report).expect("the golden files are readable");
-    eprintln!("{report}");
-    assert!(!report.rows.is_empty(), "nothing was compared");
-    assert_eq!(report.failures().count(), 0, "{report}");
+fn check(cases: impl Fn(&Path, &mut Report) -> Result<(), GoldenError>) {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    for set in std::iter::once(own.clone()).chain(crate::golden::golden_dir()) {
+        let mut report = Report::default();
+        cases(&set.join("ops"), &mut report).expect("the golden files are readable");
+        let has_rows = !report.rows.is_empty();
+        assert!(has_rows || set != own, "nothing was compared");
+        let set = set.display();
+        eprintln!("{set}\n{report}");
+        assert_eq!(report.failures().count(), 0, "{set}\n{report}");
+    }
 }

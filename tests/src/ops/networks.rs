@@ -12,7 +12,8 @@ use bevfusion::graph::{GraphError, ValueId, Windows};
 use bevfusion::weights::{Tensor, TensorData, Weights};
 use serde::Deserialize;
 
-use crate::golden::{GoldenError, GoldenFile, json};
+use crate::golden::{GoldenError, GoldenFile};
+use crate::ops::cases;
 use crate::report::{Report, Tolerance};
 
 /// float32 against the float64 original.
@@ -71,8 +72,9 @@ struct IndexCase {
 }
 
 fn bilinear(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
-    let file = GoldenFile::open(&dir.join("bilinear.safetensors"))?;
-    let cases: Vec<serde_json::Value> = json(&dir.join("bilinear.json"))?;
+    let Some((file, cases)) = cases::<serde_json::Value>(dir, "bilinear")? else {
+        return Ok(());
+    };
     for case in 0..cases.len() {
         let shape = file.shape(&format!("c{case}.out"))?;
         let size = [shape[2], shape[3]];
@@ -84,8 +86,9 @@ fn bilinear(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
 }
 
 fn position_index(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
-    let file = GoldenFile::open(&dir.join("relative_position_index.safetensors"))?;
-    let cases: Vec<IndexCase> = json(&dir.join("relative_position_index.json"))?;
+    let Some((file, cases)) = cases::<IndexCase>(dir, "relative_position_index")? else {
+        return Ok(());
+    };
     for (case, IndexCase { window }) in cases.iter().enumerate() {
         let index = relative_position_index(window[0]);
         let index: Vec<i64> = index.into_iter().map(|i| i as i64).collect();
@@ -100,8 +103,9 @@ fn position_index(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
 }
 
 fn attention(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
-    let file = GoldenFile::open(&dir.join("window_attention.safetensors"))?;
-    let cases: Vec<AttentionCase> = json(&dir.join("window_attention.json"))?;
+    let Some((file, cases)) = cases::<AttentionCase>(dir, "window_attention")? else {
+        return Ok(());
+    };
     for (i, case) in cases.iter().enumerate() {
         let block = case.block("p.w_msa");
         let build = |l: &mut Layers<'_>, x| window_attention(l, x, &block);
@@ -111,8 +115,9 @@ fn attention(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
 }
 
 fn block(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
-    let file = GoldenFile::open(&dir.join("swin_block.safetensors"))?;
-    let cases: Vec<AttentionCase> = json(&dir.join("swin_block.json"))?;
+    let Some((file, cases)) = cases::<AttentionCase>(dir, "swin_block")? else {
+        return Ok(());
+    };
     for (i, case) in cases.iter().enumerate() {
         let block = case.block("p");
         let build = |l: &mut Layers<'_>, x| transformer_block(l, x, &block);
@@ -122,8 +127,9 @@ fn block(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
 }
 
 fn merging(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
-    let file = GoldenFile::open(&dir.join("patch_merging.safetensors"))?;
-    let cases: Vec<MapCase> = json(&dir.join("patch_merging.json"))?;
+    let Some((file, cases)) = cases::<MapCase>(dir, "patch_merging")? else {
+        return Ok(());
+    };
     for (i, case) in cases.iter().enumerate() {
         let size = [case.height, case.width];
         let build = |l: &mut Layers<'_>, x| patch_merging(l, x, size, "p");
@@ -187,24 +193,31 @@ fn parameters(file: &GoldenFile, case: usize) -> Result<Weights, GoldenError> {
 
 #[cfg(test)]
 mod tests {
-    use super::run;
-    use crate::golden::golden_dir;
-    use crate::report::Report;
+    use super::{attention, bilinear, block, merging, position_index};
+    use crate::ops::check;
 
     #[test]
-    #[expect(
-        clippy::print_stdout,
-        reason = "the table and a skip are for the reader of the test run"
-    )]
-    fn network_operators_agree_with_the_golden_set() {
-        let Some(dir) = golden_dir() else {
-            println!("skipped: no golden set; set BEVFUSION_GOLDEN_DIR");
-            return;
-        };
-        let mut report = Report::default();
-        run(&dir.join("ops"), &mut report).unwrap();
-        println!("{report}");
-        assert_eq!(report.failures().count(), 0);
-        assert!(report.rows.len() >= 15);
+    fn maps_are_resized_as_the_original_does() {
+        check(bilinear);
+    }
+
+    #[test]
+    fn position_indices_equal_the_original() {
+        check(position_index);
+    }
+
+    #[test]
+    fn window_attention_equals_the_original() {
+        check(attention);
+    }
+
+    #[test]
+    fn swin_blocks_equal_the_original() {
+        check(block);
+    }
+
+    #[test]
+    fn patches_are_merged_as_the_original_does() {
+        check(merging);
     }
 }

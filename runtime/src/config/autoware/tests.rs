@@ -5,90 +5,9 @@ use proptest::prelude::{Strategy, any, prop, prop_assert, proptest};
 use super::super::{ConfigErrors, ConfigProblem, NmsSpec};
 use super::{AutowareFile, AutowareModel};
 
-const LIDAR_PACKAGE: &str = "/**:
-  ros__parameters:
-    class_names: [\"CAR\", \"TRUCK\", \"BUS\", \"BICYCLE\", \"PEDESTRIAN\"]
-    voxels_num: [1, 128000, 256000]
-    point_cloud_range: [-122.4, -122.4, -3.0, 122.4, 122.4, 5.0]
-    voxel_size: [0.17, 0.17, 0.2]
-    num_proposals: 500
-    out_size_factor: 8
-    max_points_per_voxel: 10
-    use_intensity: false
-    d_bound: [1.0, 166.2, 1.4]
-    x_bound: [-122.4, 122.4, 0.68]
-    y_bound: [-122.4, 122.4, 0.68]
-    z_bound: [-10.0, 10.0, 20.0]
-    num_cameras: 0
-    raw_image_height: 0
-    raw_image_width: 0
-    img_aug_scale_x: 0.0
-    img_aug_scale_y: 0.0
-    roi_height: 0
-    roi_width: 0
-    features_height: 0
-    features_width: 0
-    num_depth_features: 0
-    image_feature_channel: 0
-";
-
-const CAMERA_PACKAGE: &str = "/**:
-  ros__parameters:
-    class_names: [CAR, TRUCK, BUS, BICYCLE, PEDESTRIAN]
-    voxels_num: [1, 128000, 256000]
-    point_cloud_range: [-122.4, -122.4, -3.0, 122.4, 122.4, 5.0]
-    voxel_size: [0.17, 0.17, 0.2]
-    num_proposals: 500
-    out_size_factor: 8
-    max_points_per_voxel: 10
-    use_intensity: false
-    d_bound: [1.0, 134.0, 1.4]
-    x_bound: [-122.4, 122.4, 0.68]
-    y_bound: [-122.4, 122.4, 0.68]
-    z_bound: [-10.0, 10.0, 20.0]
-    num_cameras: 6
-    raw_image_height: 1080
-    raw_image_width: 1440
-    img_aug_scale_x: 0.4
-    img_aug_scale_y: 0.4
-    roi_height: 384
-    roi_width: 576
-    features_height: 48
-    features_width: 72
-    num_depth_features: 95
-    image_feature_channel: 256
-";
-
-const CAMERA_NODE: &str = "/**:
-  ros__parameters:
-    max_camera_lidar_delay: 0.12
-    plugins_path: $(find-pkg-share autoware_tensorrt_plugins)/plugins/libautoware_tensorrt_plugins.so
-    trt_precision: fp16
-    cloud_capacity: 2000000
-    onnx_path: \"$(var model_path)/bevfusion_camera_lidar.onnx\"
-    engine_path: \"$(var model_path)/bevfusion_camera_lidar.engine\"
-    image_backbone_onnx_path: \"$(var model_path)/bevfusion_image_backbone.onnx\"
-    image_backbone_engine_path: \"$(var model_path)/bevfusion_image_backbone.engine\"
-    image_backbone_trt_precision: fp16
-    densification_num_past_frames: 1
-    densification_world_frame_id: map
-    run_image_undistortion: true
-    use_compressed_images: false
-    circle_nms_dist_threshold: 0.5
-    iou_nms_search_distance_2d: 10.0
-    iou_nms_threshold: 0.1
-    yaw_norm_thresholds: [0.3, 0.3, 0.3, 0.3, 0.0]
-    detection_score_thresholds:
-      distance_bin_upper_limits: [50.0, 90.0, 121.0, 200.0]
-      min_confidence_scores:
-        CAR: [0.1, 0.2, 0.3, 0.4]
-        TRUCK: [0.1, 0.1, 0.1, 0.1]
-        BUS: [0.1, 0.1, 0.1, 0.1]
-        BICYCLE: [0.1, 0.1, 0.1, 0.1]
-        PEDESTRIAN: [0.1, 0.1, 0.1, 0.1]
-    diagnostics:
-      max_allowed_processing_time_ms: 200.0
-";
+const LIDAR_PACKAGE: &str = include_str!("samples/ml_package_bevfusion_lidar.param.yaml");
+const CAMERA_PACKAGE: &str = include_str!("samples/ml_package_bevfusion_camera_lidar.param.yaml");
+const CAMERA_NODE: &str = include_str!("samples/bevfusion_camera_lidar.param.yaml");
 
 fn file<'a>(origin: &'a str, text: &'a str) -> AutowareFile<'a> {
     AutowareFile { origin, text }
@@ -235,7 +154,6 @@ fn the_class_remapper_takes_autowares_label_order() {
     assert_eq!(problem.file.as_deref(), Some("remapper.yaml"));
     assert_eq!(problem.found, "63 entries");
 }
-
 const CAMERA_NODE_WITHOUT_BACKBONE: &str =
     "/**:\n  ros__parameters:\n    image_backbone_onnx_path: \"\"\n";
 
