@@ -1,44 +1,43 @@
 #!/usr/bin/env python3
-"""Times onnxruntime on the ONNX files of `bevfusion export`, on the CPU, as the peer of our CPU engine.
+"""onnxruntime on the CPU as the peer of `dense`: answers `load FILE` with ok and `run` with milliseconds.
 
-usage: onnxruntime_dense.py DIR [--threads 2] [--runs 5]
+usage: onnxruntime_dense.py --threads 2, then a request a line on standard input
 
-Prints one JSON object: file name -> best, median (ms) of the runs after one warm-up. Inputs are uniform random numbers of a fixed seed.
+Inputs are uniform random numbers of a fixed seed. Worker threads stop spinning when a run has ended, so that
+they do not take time from the other side's run.
 """
 import argparse
-import json
-import pathlib
+import sys
 import time
 
 import numpy as np
 import onnxruntime as ort
 
 
-def feed(session, rng):
-    kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
-    return {i.name: rng.random(i.shape).astype(kinds[i.type]) for i in session.get_inputs()}
+def load(path, threads):
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(1)
+    return session, {i.name: rng.random(i.shape, dtype=np.float32) for i in session.get_inputs()}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--runs", type=int, default=5)
-    arguments = parser.parse_args()
-    results = {"onnxruntime": ort.__version__, "threads": arguments.threads, "networks": {}}
-    for path in sorted(arguments.folder.glob("*.onnx")):
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = arguments.threads
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        inputs = feed(session, np.random.default_rng(1))
-        session.run(None, inputs)
-        times = []
-        for _ in range(arguments.runs):
+    parser.add_argument("--threads", type=int, required=True)
+    threads = parser.parse_args().threads
+    print(f"onnxruntime {ort.__version__}", flush=True)
+    session, inputs = None, {}
+    for line in sys.stdin:
+        request, _, path = line.strip().partition(" ")
+        if request == "load":
+            session, inputs = load(path, threads)
+            print("ok", flush=True)
+        else:
             start = time.perf_counter()
             session.run(None, inputs)
-            times.append(1e3 * (time.perf_counter() - start))
-        results["networks"][path.stem] = {"best_ms": round(min(times), 2), "median_ms": round(float(np.median(times)), 2)}
-    print(json.dumps(results, indent=1))
+            print(1e3 * (time.perf_counter() - start), flush=True)
 
 
 if __name__ == "__main__":
