@@ -1,7 +1,7 @@
 //! The frame: build, run, results.
 //!
 //! [`PipelineBuilder`] may fail richly; [`Pipeline::run`] answers with a [`FrameReport`] whose fault, if
-//! any, is a 16-byte value. [`explain`] says in words what is wrong with a frame that was dropped.
+//! any, is a 16-byte value. [`explain()`] says in words what is wrong with a frame that was dropped.
 
 mod builder;
 mod camera_branch;

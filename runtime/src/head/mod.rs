@@ -1,6 +1,6 @@
 //! From raw head outputs to boxes: decoding, filters, suppression.
 //!
-//! [`postprocess`] is the straight path: decode each proposal, drop what a filter refuses, suppress
+//! [`postprocess()`] is the straight path: decode each proposal, drop what a filter refuses, suppress
 //! duplicates, change classes by size.
 
 mod decode;

@@ -1,7 +1,7 @@
 //! Weights: the native format, checkpoints of other projects, and what a model expects.
 //!
 //! A checkpoint file becomes named tensors ([`Checkpoint`]), these become the weights of a model with a
-//! report ([`import`]), and weights are kept in a folder of two files ([`save`], [`load`]). What a model
+//! report ([`import()`]), and weights are kept in a folder of two files ([`save`], [`load`]). What a model
 //! needs is derived from its description ([`expected_tensors`]). Reading a file never runs anything in it.
 
 mod checkpoint;
