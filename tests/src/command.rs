@@ -26,3 +26,10 @@ pub fn bevfusion(arguments: &[&str]) -> Ended {
         err: text(err),
     }
 }
+
+/// Asserts that a message holds every part.
+pub fn says(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "not in the message: {part}\n{text}");
+    }
+}

@@ -3,12 +3,12 @@
 use std::fs;
 
 use bevfusion::dataset::Layout;
-use bevfusion_tests::command::Ended;
+use bevfusion_tests::command::{Ended, says};
 use bevfusion_tests::home::{Home, key_cloud, key_image};
 use bevfusion_tests::synthetic::{CAMERAS, token};
 use serde_json::Value;
 
-use super::refusals::{refused, says};
+use super::refusals::refused;
 
 struct Drive {
     home: Home,

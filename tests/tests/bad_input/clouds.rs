@@ -1,11 +1,11 @@
 //! Point files: cut, empty, not finite, far away, too many.
 
 use bevfusion::dataset::Layout;
-use bevfusion_tests::command::Ended;
+use bevfusion_tests::command::{Ended, says};
 use bevfusion_tests::home::{Home, key_cloud};
 use bevfusion_tests::small::small;
 
-use super::refusals::{refused, says};
+use super::refusals::refused;
 
 /// Twenty points in a row, then `more`.
 fn cloud(more: &[[f32; 5]]) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! What a refusal must look like.
 
-use bevfusion_tests::command::Ended;
+use bevfusion_tests::command::{Ended, says};
 
 /// The message of a command that failed without a result, which holds every part.
 pub(crate) fn refused(ended: &Ended, parts: &[&str]) {
@@ -8,11 +8,4 @@ pub(crate) fn refused(ended: &Ended, parts: &[&str]) {
     assert!(ended.err.starts_with("error: "), "{}", ended.err);
     assert!(ended.out.is_empty(), "{}", ended.out);
     says(&ended.err, parts);
-}
-
-/// `text` holds every part.
-pub(crate) fn says(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "not in the message: {part}\n{text}");
-    }
 }

@@ -3,11 +3,11 @@
 use std::fs;
 
 use bevfusion::dataset::Layout;
-use bevfusion_tests::command::Ended;
+use bevfusion_tests::command::{Ended, says};
 use bevfusion_tests::home::Home;
 use bevfusion_tests::synthetic::token;
 
-use super::refusals::{refused, says};
+use super::refusals::refused;
 
 struct Drive {
     home: Home,
