@@ -53,7 +53,12 @@ pub(super) fn run(args: &DetectArgs, console: &mut Console<'_>) -> Answer {
                 let text = format!("skipped {}: {error}", frames.id(index));
                 session.bar.suspend(|| console.remark(&text))?;
             }
-            Err(error) => return Err(error.into()),
+            Err(error) if frames.len() == 1 => return Err(error.into()),
+            Err(error) => {
+                session.tally.unreadable += 1;
+                let text = format!("unreadable {}: {error}", frames.id(index));
+                session.bar.suspend(|| console.remark(&text))?;
+            }
         }
         session.bar.inc(1);
     }
@@ -76,6 +81,7 @@ struct Tally {
     degraded: usize,
     skipped: usize,
     dropped: usize,
+    unreadable: usize,
 }
 
 impl Tally {
@@ -85,12 +91,16 @@ impl Tally {
             degraded,
             skipped,
             dropped,
+            unreadable,
         } = self;
-        let text = format!(
+        let mut text = format!(
             "frames: {detected} detected ({degraded} of them degraded), {skipped} skipped, {dropped} \
-             dropped; results in {}",
-            args.output.display()
+             dropped"
         );
+        if *unreadable > 0 {
+            text.push_str(&format!(", {unreadable} unreadable"));
+        }
+        text.push_str(&format!("; results in {}", args.output.display()));
         if args.json {
             console.remark(&text)?
         } else {
@@ -98,6 +108,10 @@ impl Tally {
         }
         if *detected == 0 {
             return Err("no frame could be detected in: the lines above say why".into());
+        }
+        if *unreadable > 0 {
+            let text = "of the frames could not be read: the lines above say why; the others are in the results";
+            return Err(format!("{unreadable} {text}").into());
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use bevfusion_tests::home::{Home, key_cloud, key_image};
 use bevfusion_tests::synthetic::{CAMERAS, token};
 use serde_json::Value;
 
-use super::refusals::refused;
+use super::refusals::{refused, unreadable};
 
 struct Drive {
     home: Home,
@@ -153,14 +153,14 @@ fn a_broken_image_is_named() {
         .home
         .file(&name, &bytes[..bytes.len() / 3])
         .expect("written");
-    refused(&drive.detect(&[]), &[&name, "JPEG image cannot be decoded"]);
+    unreadable(&drive.detect(&[]), &[&name, "JPEG image cannot be decoded"]);
     drive
         .home
         .file(&name, "version https://git-lfs")
         .expect("written");
-    refused(&drive.detect(&[]), &[&name, "expected a JPEG or PNG image"]);
+    unreadable(&drive.detect(&[]), &[&name, "expected a JPEG or PNG image"]);
     fs::remove_file(drive.home.path(&name)).expect("removed");
-    refused(
+    unreadable(
         &drive.detect(&[]),
         &[&name, "does not exist, but filename of sample_data"],
     );
