@@ -119,6 +119,9 @@ pub fn tiny(with_camera: bool) -> ModelSpec {
     let mut spec = nuscenes(with_camera);
     spec.name = "tiny".into();
     let rows = if with_camera { 320 } else { 256 };
+    let half_width = 0.15 * rows as f64;
+    spec.voxel.point_cloud_range = [-48.0, -half_width, -5.0, 48.0, half_width, 3.0];
+    spec.voxel.voxel_size = [0.3, 0.3, 0.2];
     if let Some(encoder) = &mut spec.lidar_encoder {
         encoder.sparse_shape = [320, rows, 41];
         encoder.base_channels = 8;
@@ -151,6 +154,17 @@ pub fn tiny(with_camera: bool) -> ModelSpec {
         (view.out_channels, view.feature_size) = (12, [8, 22]);
         (view.x_bound, view.y_bound) = ([-48.0, 48.0, 1.2], [-48.0, 48.0, 1.2]);
         view.d_bound = [1.0, 49.0, 1.0];
+    }
+    spec
+}
+
+/// [`tiny`] with cameras in the form of AWML's models: depth network without biases, 5×5 fuser.
+#[must_use]
+pub fn tiny_awml() -> ModelSpec {
+    let mut spec = tiny(true);
+    spec.fuser = Some(fuser(32, 5));
+    if let Some(camera) = &mut spec.camera {
+        camera.view_transform.form = DepthNetForm::Awml;
     }
     spec
 }
