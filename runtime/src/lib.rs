@@ -10,7 +10,7 @@ pub mod camera;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
-#[cfg(feature = "cli")]
+#[cfg(feature = "dataset")]
 pub mod dataset;
 pub mod engine;
 pub mod exec;

@@ -1,10 +1,10 @@
-//! Checkpoints of other projects: a file in, named tensors out, read one by one when asked for.
+//! Checkpoints of other projects: a file or its bytes in, named tensors out, read one by one when asked for.
 //!
 //! Zip and legacy torch files and safetensors files are told apart by their first bytes.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs::File;
+use std::io::{BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use super::error::WeightsError;
@@ -13,7 +13,7 @@ use super::safetensors;
 use super::tensor::{Tensor, Weights};
 use super::torch_legacy::{TorchLegacy, is_legacy};
 use super::torch_tensor::{TensorRef, tensor_ref};
-use super::torch_zip::TorchZip;
+use super::torch_zip::{Archive, TorchZip};
 
 /// Which weights of a checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,18 +56,42 @@ impl Checkpoint {
     /// # Errors
     /// When the file is damaged, is not a checkpoint, or does not have the state dict asked for.
     pub fn open(path: &Path, wanted: StateDict) -> Result<Self, WeightsError> {
-        match kind_of(path)? {
-            Kind::Zip => {
-                let (source, graph) = TorchZip::open(path)?;
-                Self::of_graph(path, Source::Zip(Box::new(source)), &graph, wanted)
-            }
-            Kind::Legacy => {
-                let bytes = fs::read(path).map_err(WeightsError::io("read", path))?;
-                let (source, graph) = TorchLegacy::open(path, bytes)?;
-                Self::of_graph(path, Source::Legacy(source), &graph, wanted)
-            }
-            Kind::Safetensors => Ok(Self::of_weights(path, safetensors::read(path)?)),
+        let file = File::open(path).map_err(WeightsError::io("open", path))?;
+        Self::of_archive(path, Box::new(BufReader::new(file)), wanted)
+    }
+
+    /// The same for the bytes of a file; `path` names them in messages.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn from_bytes(
+        path: &Path,
+        bytes: Vec<u8>,
+        wanted: StateDict,
+    ) -> Result<Self, WeightsError> {
+        Self::of_archive(path, Box::new(Cursor::new(bytes)), wanted)
+    }
+
+    fn of_archive(
+        path: &Path,
+        mut archive: Box<dyn Archive>,
+        wanted: StateDict,
+    ) -> Result<Self, WeightsError> {
+        let kind = kind_of(path, archive.as_mut())?;
+        archive.rewind().map_err(WeightsError::io("read", path))?;
+        if matches!(kind, Kind::Zip) {
+            let (source, graph) = TorchZip::open(path, archive)?;
+            return Self::of_graph(path, Source::Zip(Box::new(source)), &graph, wanted);
         }
+        let mut bytes = Vec::new();
+        archive
+            .read_to_end(&mut bytes)
+            .map_err(WeightsError::io("read", path))?;
+        if matches!(kind, Kind::Safetensors) {
+            return Ok(Self::of_weights(path, safetensors::parse(path, &bytes)?));
+        }
+        let (source, graph) = TorchLegacy::open(path, bytes)?;
+        Self::of_graph(path, Source::Legacy(source), &graph, wanted)
     }
 
     /// Tensors that are in memory already, under the name of where they came from.
@@ -159,10 +183,9 @@ enum Kind {
     Safetensors,
 }
 
-fn kind_of(path: &Path) -> Result<Kind, WeightsError> {
+fn kind_of(path: &Path, file: &mut dyn Archive) -> Result<Kind, WeightsError> {
     const HEAD: u64 = 512;
     const TAR_MAGIC: std::ops::Range<usize> = 257..262;
-    let file = File::open(path).map_err(WeightsError::io("open", path))?;
     let mut head = Vec::new();
     file.take(HEAD)
         .read_to_end(&mut head)

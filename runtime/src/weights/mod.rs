@@ -29,6 +29,7 @@ pub use import::{ImportOptions, check, import, import_file};
 pub use pickle::{PickleError, PickleProblem};
 pub use report::{ImportReport, MismatchedTensor, MissingTensor, ModuleCount, UnexpectedTensor};
 pub use safetensors::{
-    MODEL_FILE, NativeModel, WEIGHTS_FILE, load, read as read_safetensors, save,
+    MODEL_FILE, NativeModel, WEIGHTS_FILE, load, parse as parse_safetensors,
+    read as read_safetensors, save,
 };
 pub use tensor::{MissingWeight, Tensor, TensorData, Weights};

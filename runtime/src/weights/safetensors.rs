@@ -88,8 +88,18 @@ pub fn load(path: &Path) -> Result<NativeModel, WeightsError> {
 /// # Errors
 /// When the file is absent or damaged, or holds a type of element that weights do not have.
 pub fn read(path: &Path) -> Result<Weights, WeightsError> {
-    let bytes = fs::read(path).map_err(WeightsError::io("read", path))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| WeightsError::NotACheckpoint {
+    parse(
+        path,
+        &fs::read(path).map_err(WeightsError::io("read", path))?,
+    )
+}
+
+/// Reads the tensors of a safetensors file in memory; `path` names it in messages.
+///
+/// # Errors
+/// When the bytes are damaged or hold a type of element that weights do not have.
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<Weights, WeightsError> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| WeightsError::NotACheckpoint {
         path: path.into(),
         problem: format!("it cannot be read as safetensors ({error})"),
     })?;

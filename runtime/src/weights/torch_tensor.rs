@@ -16,6 +16,11 @@ use super::tensor::{Tensor, TensorData};
 
 /// Elements of one tensor; 8 GiB of float32.
 const MAX_ELEMENTS: usize = 1 << 31;
+/// Elements of a tensor that repeats those of its storage, as `expand` makes it: 4 MiB of float32. Without
+/// it, a file of a few hundred bytes could ask for gigabytes.
+const MAX_REPEATED: usize = 1 << 20;
+/// Bytes of a storage's name, which every tensor keeps a copy of; torch's are decimal numbers.
+const MAX_KEY: usize = 128;
 /// Extents of one tensor.
 const MAX_DIMENSIONS: usize = 16;
 /// Wrappers around a tensor: a parameter with attributes has two.
@@ -195,8 +200,9 @@ pub(super) fn storage_ref(graph: &Graph, persistent: NodeId) -> Result<StorageRe
         _ => 0,
     };
     let key = match graph.node(*key) {
-        Node::Text(key) => key.clone(),
+        Node::Text(key) if key.len() <= MAX_KEY => key.clone(),
         Node::Int(key) => key.to_string(),
+        Node::Text(_) => return Err(format!("its storage's key is longer than {MAX_KEY} bytes")),
         _ => return Err("its storage has no key".into()),
     };
     Ok(StorageRef {
@@ -267,6 +273,13 @@ impl TensorRef {
             last?.checked_add(reach)
         });
         match (first, last) {
+            (Some(_), Some(last)) if last < held && count as u64 > held && count > MAX_REPEATED => {
+                Err(format!(
+                    "shape {:?} with strides {:?} repeats its storage's {held} elements; save \
+                     tensor.contiguous() instead",
+                    self.shape, self.strides
+                ))
+            }
             (Some(first), Some(last)) if last < held => Ok(first as usize),
             _ => Err(format!(
                 "shape {:?} with strides {:?} from element {} reaches beyond its storage of {held}",

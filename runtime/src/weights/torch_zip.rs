@@ -1,8 +1,7 @@
 //! Torch's zip format: `NAME/data.pkl` with the objects, `NAME/data/KEY` with the bytes of each storage,
 //! `NAME/byteorder` in newer files. A storage is read when a tensor asks for it.
 
-use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 
 use zip::ZipArchive;
@@ -17,10 +16,15 @@ const MAX_PICKLE: u64 = 256 << 20;
 /// Bytes of one storage.
 const MAX_STORAGE: u64 = 2 << 30;
 
+/// A file or bytes in memory.
+pub(super) trait Archive: Read + Seek + Send + Sync {}
+
+impl<T: Read + Seek + Send + Sync> Archive for T {}
+
 /// An open archive.
 pub(super) struct TorchZip {
     path: PathBuf,
-    archive: ZipArchive<BufReader<File>>,
+    archive: ZipArchive<Box<dyn Archive>>,
     folder: String,
     order: ByteOrder,
     /// The storage that was read last: tensors that share one often come one after the other.
@@ -32,16 +36,16 @@ impl TorchZip {
     ///
     /// # Errors
     /// When the archive is damaged or is not torch's.
-    pub(super) fn open(path: &Path) -> Result<(Self, Graph), WeightsError> {
-        let file = File::open(path).map_err(WeightsError::io("open", path))?;
-        let archive = ZipArchive::new(BufReader::new(file)).map_err(|error| {
-            WeightsError::NotACheckpoint {
-                path: path.into(),
-                problem: format!(
-                    "its zip directory cannot be read ({error}); the file is incomplete or damaged: \
-                     copy or download it again"
-                ),
-            }
+    pub(super) fn open(
+        path: &Path,
+        archive: Box<dyn Archive>,
+    ) -> Result<(Self, Graph), WeightsError> {
+        let archive = ZipArchive::new(archive).map_err(|error| WeightsError::NotACheckpoint {
+            path: path.into(),
+            problem: format!(
+                "its zip directory cannot be read ({error}); the file is incomplete or damaged: \
+                 copy or download it again"
+            ),
         })?;
         let Some(folder) = archive.file_names().find_map(|name| {
             let folder = name.ok()?.strip_suffix("data.pkl")?.to_owned();

@@ -73,6 +73,27 @@ fn both_torch_formats_give_the_same_tensors() {
 }
 
 #[test]
+fn bytes_and_a_file_of_them_are_the_same_checkpoint() {
+    let mut zip = TorchFile::default();
+    let mut old = TorchFile::legacy();
+    let root = |file: &mut TorchFile| Py::dict(vec![("x", file.float(&[2], &[1.0, 2.0]))]);
+    let (zip_root, old_root) = (root(&mut zip), root(&mut old));
+    let header = br#"{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+    let mut native = (header.len() as u64).to_le_bytes().to_vec();
+    native.extend(header);
+    native.extend([1.0_f32, 2.0].iter().flat_map(|v| v.to_le_bytes()));
+    for bytes in [zip.zip(&zip_root), old.old(&old_root), native] {
+        let written = written(&bytes);
+        let mut of_file = Checkpoint::open(&written.path, StateDict::Model).expect("file");
+        let mut of_bytes =
+            Checkpoint::from_bytes(&written.path, bytes, StateDict::Model).expect("bytes");
+        assert_eq!(of_bytes.shapes(), of_file.shapes());
+        assert_eq!(floats(&mut of_bytes, "x"), [1.0, 2.0]);
+        assert_eq!(floats(&mut of_file, "x"), [1.0, 2.0]);
+    }
+}
+
+#[test]
 fn views_of_one_storage_are_made_row_major() {
     let mut file = TorchFile::default();
     let bytes: Vec<u8> = (0..12).flat_map(|v| (v as f32).to_le_bytes()).collect();

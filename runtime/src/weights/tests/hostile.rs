@@ -1,11 +1,12 @@
 //! Pickles made to do harm, and random bytes: nothing is run, nothing panics.
 
 use std::fs;
+use std::path::Path;
 
 use proptest::prelude::{Just, Strategy, any, prop};
 use proptest::{prop_oneof, proptest};
 
-use super::writer::{Py, TorchFile, pickle};
+use super::writer::{Py, TorchFile, pickle, view};
 use crate::weights::pickle::{Graph, read};
 use crate::weights::{Checkpoint, PickleProblem, StateDict};
 
@@ -102,6 +103,45 @@ fn broken_pickles_say_what_is_wrong() {
     assert!(matches!(problem(b"Iabc\n."), PickleProblem::Literal(_)));
 }
 
+#[test]
+fn a_small_file_cannot_ask_for_much_memory() {
+    let millions = 1 << 21;
+    for (shape, strides) in [
+        (vec![1 << 30], vec![0]),
+        (vec![millions, 1], vec![0, 7]),
+        (vec![2048, 2048], vec![1, 1]),
+    ] {
+        let mut file = TorchFile::default();
+        let storage = file.storage("FloatStorage", 4, vec![0; 4 * 5000]);
+        let root = Py::dict(vec![("x", view(storage, 0, &shape, &strides))]);
+        let path = Path::new("repeated.pth");
+        let mut checkpoint =
+            Checkpoint::from_bytes(path, file.zip(&root), StateDict::Model).expect("file");
+        let error = checkpoint.read("x").expect_err("repeated").to_string();
+        assert!(
+            error.contains("repeats its storage's 5000 elements"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_storage_key_that_every_tensor_would_copy_is_short() {
+    let id = |key: String| {
+        let class = Py::Global("torch", "FloatStorage");
+        let id = vec![Py::str("storage"), class, Py::Str(key), Py::str("cpu")];
+        Py::Persistent(Box::new(Py::Tuple([id, vec![Py::Int(1)]].concat())))
+    };
+    let opened = |key: String| {
+        let root = Py::dict(vec![("x", view(id(key), 0, &[1], &[1]))]);
+        let bytes = TorchFile::default().zip(&root);
+        Checkpoint::from_bytes(Path::new("key.pth"), bytes, StateDict::Model)
+    };
+    assert!(opened("7".repeat(20)).is_ok());
+    let error = opened("7".repeat(60_000)).err().expect("refused");
+    assert!(error.to_string().contains("longer than 128"), "{error}");
+}
+
 /// Bytes rich in opcodes.
 fn opcodes() -> impl Strategy<Value = Vec<u8>> {
     let codes = b"(.012FGIJKLMNPQRSTUVX]abcdeghijlopqrstu}BC)\x80\x81\x85\x86\x87\x88\x8a\x8c\x8f\x90\x91\x92\x93\x94\x95\x96";
@@ -144,10 +184,8 @@ proptest! {
         if !whole {
             bytes.truncate(cut.index(bytes.len()));
         }
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let path = folder.path().join("damaged.pth");
-        fs::write(&path, &bytes).expect("checkpoint");
-        if let Ok(mut checkpoint) = Checkpoint::open(&path, StateDict::Model) {
+        let read = Checkpoint::from_bytes(Path::new("damaged.pth"), bytes, StateDict::Model);
+        if let Ok(mut checkpoint) = read {
             for name in checkpoint.shapes().into_keys() {
                 drop(checkpoint.read(&name));
             }
