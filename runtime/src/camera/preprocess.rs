@@ -42,6 +42,12 @@ impl CameraPreprocessor {
         CHANNELS * self.spec.image_size[0] * self.spec.image_size[1]
     }
 
+    /// What happens to `image` at test time.
+    #[must_use]
+    pub fn augmentation(&self, image: &RgbImage) -> ImageAug {
+        ImageAug::for_test(&self.spec, image.width, image.height)
+    }
+
     /// The network's image of `image` at test time into `out` (`[3, H, W]`); returns what was done to
     /// it, which the view transform needs.
     ///
@@ -49,7 +55,7 @@ impl CameraPreprocessor {
     /// When the image is empty, becomes empty by the resize, or its buffer does not fit its size; or
     /// when `out` has another length than [`output_len`](Self::output_len).
     pub fn run(&mut self, image: &RgbImage, out: &mut [f32]) -> Result<ImageAug, ImageError> {
-        let aug = ImageAug::for_test(&self.spec, image.width, image.height);
+        let aug = self.augmentation(image);
         self.run_with(image, &aug, out)?;
         Ok(aug)
     }

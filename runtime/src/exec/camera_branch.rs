@@ -105,11 +105,13 @@ impl CameraBranch {
             let found = find(cameras, name);
             self.active[index] = found.is_some();
             let (camera, image) = found.unwrap_or(stand_in);
-            let aug = self.preprocessor.run(image, out);
-            let aug = aug.map_err(|_ignored| fault(FaultCode::ImageSize, index))?;
-            if !self.active[index] {
+            let aug = if self.active[index] {
+                let aug = self.preprocessor.run(image, out);
+                aug.map_err(|_ignored| fault(FaultCode::ImageSize, index))?
+            } else {
                 out.fill(0.0);
-            }
+                self.preprocessor.augmentation(image)
+            };
             self.calibrations.push(camera.calibration);
             self.augmentations.push(aug);
         }
