@@ -19,7 +19,7 @@ rm -f "$out/frames.json" "$out/dense.json"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 for model in nuscenes_L nuscenes_CL; do
-  # Values by formula: the time hardly depends on them.
+  # Values by formula: the networks do the same operations whatever the values.
   target/release/formula-weights --model-toml "runtime/src/config/models/$model.toml" -o "$work/$model"
   target/release/frame --weights "$work/$model" "${data[@]}" --threads "$threads" \
     --warmup 2 --iterations "${ITERATIONS:-15}" --commit "$commit" --json "$out/frames.json"

@@ -21,16 +21,17 @@ def quantile(samples, share):
 
 
 def milliseconds(value):
-    return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.3f}"
 
 
 def row(*cells):
     print("| " + " | ".join(str(cell) for cell in cells) + " |")
 
 
-def head(*cells):
+def head(*cells, texts=1):
+    """The first columns are texts, the others numbers."""
     row(*cells)
-    row("---", *["---:"] * (len(cells) - 1))
+    row(*["---"] * texts, *["---:"] * (len(cells) - texts))
 
 
 def where(runs):
@@ -46,11 +47,11 @@ def where(runs):
 
 def frames(runs):
     print("\n## Frames\n")
-    print("Time of a whole frame, from points and decoded images in memory to boxes, CPU engine (rten and the CPU twins).")
+    print("Time of a whole frame, from points and decoded images in memory to boxes, CPU engine (rten as pinned in Cargo.lock, and the CPU twins).")
     print("Raw samples: [frames.json](frames.json).\n")
-    head("model", "points", "images", "voxels", "p50 (ms)", "p90 (ms)", "max (ms)", "peak resident memory (GiB)")
+    head("model", "points", "images", "voxels", "best (ms)", "p50 (ms)", "p90 (ms)", "max (ms)", "peak resident memory (GiB)")
     for r in runs:
-        times = [milliseconds(quantile(r["frame_ms"], share)) for share in (0.5, 0.9, 1.0)]
+        times = [milliseconds(quantile(r["frame_ms"], share)) for share in (0.0, 0.5, 0.9, 1.0)]
         peak = r["peak_resident_bytes"]
         peak = f"{peak / 2**30:.2f}" if peak else "unavailable"
         row(r["model"], f"{r['key_points']:,}", r["images"], f"{r['counts']['voxels']:,}", *times, peak)
@@ -70,7 +71,7 @@ def dense(runs):
     print(f"The same ONNX file and the same {runs[0]['threads']} threads, one run each in turn, best of")
     print(f"{len(runs[0]['networks'][0]['engine_ms'])}; peer: {runs[0]['peer']}. A ratio above 1 means that we are slower.")
     print("Raw samples: [dense.json](dense.json).\n")
-    head("model", "network", "GFLOP", "CPU engine (ms)", "onnxruntime (ms)", "ratio")
+    head("model", "network", "GFLOP", "CPU engine (ms)", "onnxruntime (ms)", "ratio", texts=2)
     for r in runs:
         for n in r["networks"]:
             ours, theirs = min(n["engine_ms"]), min(n["peer_ms"])
@@ -88,8 +89,9 @@ def main():
     dense(dense_runs)
     print("\n## How to repeat\n")
     print("`PYTHON=venv/bin/python benches/cpu.sh DATAROOT`; the folder is nuScenes with sample ca9a282c, without it the frame")
-    print("is made up. Weights are values by formula (`formula-weights`), because a time hardly depends on them; the number of")
-    print("detections does, and with it post-processing. The load says what else ran: other work only ever makes times longer.")
+    print("is made up. Weights are values by formula (`formula-weights`): the dense networks and the sparse encoder do the same")
+    print("operations whatever the values, only post-processing depends on them; trained weights were not timed. A load above the")
+    print("number of threads means that other work ran at the same time, which makes times longer.")
 
 
 if __name__ == "__main__":
