@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::node::shortened;
+
 /// One thing to correct.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigProblem {
@@ -35,6 +37,16 @@ impl ConfigProblem {
             remedy: remedy.into(),
         }
     }
+}
+
+/// Names for a message: the first twenty, each shortened.
+pub(super) fn listed(names: &[String]) -> String {
+    const MOST: usize = 20;
+    let mut listed: Vec<String> = names.iter().take(MOST).map(|n| shortened(n)).collect();
+    if names.len() > MOST {
+        listed.push(format!("… {} in all", names.len()));
+    }
+    listed.join(", ")
 }
 
 impl fmt::Display for ConfigProblem {

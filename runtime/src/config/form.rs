@@ -5,7 +5,7 @@
 //! placeholder, so that the rest can be checked in the same pass; such keys are listed in
 //! [`Reading::replaced`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::ConfigProblem;
 use super::nearest::nearest;
@@ -13,6 +13,9 @@ use super::node::{Node, Value};
 
 /// No count in a model comes near this; sums and products of counts then fit 64 bits.
 pub(super) const LARGEST_COUNT: i64 = 1 << 24;
+
+/// No list in a model comes near this: the largest is a matrix over Autoware's ten labels.
+pub(super) const LONGEST_LIST: usize = 1024;
 
 /// What may stand at a key.
 pub(super) enum Form {
@@ -27,6 +30,7 @@ pub(super) enum Form {
     /// May be empty.
     Path,
     Choice(&'static [&'static str]),
+    /// At most [`LONGEST_LIST`] entries.
     List(&'static Form),
     Array(usize, &'static Form),
     Table(&'static [Field]),
@@ -110,7 +114,7 @@ fn names(variants: &[(&'static str, &'static [Field])]) -> String {
 pub(super) struct Reading {
     pub(super) problems: Vec<ConfigProblem>,
     /// Keys whose value is a placeholder or was misspelt: checks on them would mislead.
-    pub(super) replaced: Vec<String>,
+    pub(super) replaced: BTreeSet<String>,
     /// Line of each key.
     pub(super) lines: BTreeMap<String, usize>,
 }
@@ -126,13 +130,13 @@ impl Reading {
             .iter()
             .filter(|(key, _)| !fields.iter().any(|field| field.name == key))
             .collect();
+        let names = fields.iter().map(|field| field.name);
+        let absent: Vec<&str> = names
+            .filter(|name| !entries.iter().any(|(key, _)| key == name))
+            .collect();
         let mut misspelt = Vec::new();
         for (key, entry) in unknown {
-            let absent = fields
-                .iter()
-                .map(|field| field.name)
-                .filter(|name| !entries.iter().any(|(key, _)| key == name));
-            let meant = nearest(key, absent);
+            let meant = nearest(key, absent.iter().copied());
             misspelt.extend(meant);
             self.unknown(path, (key, entry.line), meant, fields);
         }
@@ -142,7 +146,7 @@ impl Reading {
             let value = match entries.iter().find(|(key, _)| key == field.name) {
                 Some((_, entry)) => Some(self.value(&path, entry, &field.form)),
                 None if misspelt.contains(&field.name) => {
-                    self.replaced.push(path);
+                    self.replaced.insert(path);
                     field.required.then(|| field.form.placeholder())
                 }
                 None => field
@@ -169,7 +173,13 @@ impl Reading {
             (Form::Choice(names), Value::Text(text)) if names.contains(&text.as_str()) => {
                 text.as_str().into()
             }
-            (Form::List(entry), Value::List(entries)) => self.list(path, entries, entry),
+            (Form::List(entry), Value::List(entries)) if entries.len() <= LONGEST_LIST => {
+                self.list(path, entries, entry)
+            }
+            (Form::List(_), Value::List(_)) => {
+                self.wrong(path, node, format!("at most {LONGEST_LIST} entries"));
+                form.placeholder()
+            }
             (Form::Array(length, entry), Value::List(entries)) if entries.len() == *length => {
                 self.list(path, entries, entry)
             }
@@ -212,7 +222,7 @@ impl Reading {
             };
             let tag = tag.map_or(&nothing, |(_, tag)| tag);
             self.wrong(&join(path, "type"), tag, names(variants));
-            self.replaced.push(path.into());
+            self.replaced.insert(path.into());
             return form.placeholder();
         };
         let rest = entries.iter().filter(|(key, _)| key != "type").cloned();
@@ -236,7 +246,7 @@ impl Reading {
                 format!("write {expected}"),
             )
         });
-        self.replaced.push(path.into());
+        self.replaced.insert(path.into());
     }
 
     fn missing(&mut self, path: &str, line: Option<usize>, field: &Field) -> toml::Value {
@@ -245,7 +255,7 @@ impl Reading {
             line,
             ..ConfigProblem::new(path, expected, "no such key", format!("add `{path}`"))
         });
-        self.replaced.push(path.into());
+        self.replaced.insert(path.into());
         field.form.placeholder()
     }
 
@@ -270,9 +280,17 @@ impl Reading {
 
     /// Whether the value at `key`, or a part of it, is not the file's.
     pub(super) fn is_replaced(&self, key: &str) -> bool {
-        self.replaced
-            .iter()
-            .any(|other| within(key, other) || within(other, key))
+        let part = |separator: char| {
+            let start = format!("{key}{separator}");
+            let next = self.replaced.range(start.clone()..).next();
+            next.is_some_and(|other| other.starts_with(&start))
+        };
+        let mut around = key.match_indices(['.', '[']).map(|(at, _)| &key[..at]);
+        self.replaced.contains("")
+            || self.replaced.contains(key)
+            || around.any(|outer| self.replaced.contains(outer))
+            || part('.')
+            || part('[')
     }
 
     /// Line of `key` or of the closest table around it.
@@ -283,14 +301,6 @@ impl Reading {
         let parent = key.rfind(['.', '['])?;
         self.line(key.get(..parent)?)
     }
-}
-
-/// Whether `inner` is `outer` or a part of it.
-fn within(inner: &str, outer: &str) -> bool {
-    outer.is_empty()
-        || inner
-            .strip_prefix(outer)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 fn join(path: &str, key: &str) -> String {

@@ -1,10 +1,23 @@
 //! The known word closest to a mistyped one.
 
+/// Letters of a word that is compared; the time that it takes grows with their square.
+const LONGEST_WORD: usize = 80;
+
 /// The best of `known` if `word` could be a slip of it: at most a third of its letters differ.
 pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let length = word.chars().count();
+    if length > LONGEST_WORD {
+        return None;
+    }
     known
-        .map(|candidate| (edits(word, candidate), candidate))
-        .filter(|(edits, candidate)| *edits <= (candidate.chars().count() / 3).clamp(1, 4))
+        .filter_map(|candidate| {
+            let letters = candidate.chars().count();
+            let allowed = (letters / 3).clamp(1, 4);
+            // Each letter that one has more than the other is an edit.
+            let possible = length.abs_diff(letters) <= allowed;
+            let edits = possible.then(|| edits(word, candidate))?;
+            (edits <= allowed).then_some((edits, candidate))
+        })
         .min_by_key(|(edits, _)| *edits)
         .map(|(_, candidate)| candidate)
 }
@@ -15,17 +28,19 @@ fn edits(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().map(|c| c.to_ascii_lowercase()).collect();
     let mut before: Vec<usize> = vec![0; to.len() + 1];
     let mut above: Vec<usize> = (0..=to.len()).collect();
+    let mut row = before.clone();
     for (i, a) in from.iter().enumerate() {
-        let mut row = vec![i + 1];
+        row[0] = i + 1;
         for (j, b) in to.iter().enumerate() {
             let replaced = above[j] + usize::from(a != b);
             let mut least = replaced.min(above[j + 1] + 1).min(row[j] + 1);
             if i > 0 && j > 0 && *a == to[j - 1] && from[i - 1] == *b {
                 least = least.min(before[j - 1] + 1);
             }
-            row.push(least);
+            row[j + 1] = least;
         }
-        before = std::mem::replace(&mut above, row);
+        std::mem::swap(&mut before, &mut above);
+        std::mem::swap(&mut above, &mut row);
     }
     above[to.len()]
 }
@@ -40,6 +55,12 @@ mod tests {
         assert_eq!(edits("", "abc"), 3);
         assert_eq!(edits("abc", ""), 3);
         assert_eq!(edits("fusre", "Fuser"), 1);
+    }
+
+    #[test]
+    fn a_long_word_is_a_slip_of_nothing_and_costs_nothing() {
+        let long = "n".repeat(1 << 24);
+        assert_eq!(nearest(&long, ["nnn", long.as_str()].into_iter()), None);
     }
 
     #[test]

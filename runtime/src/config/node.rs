@@ -6,6 +6,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigProblem;
 
+/// Bytes of a description; a full one has 5,000.
+pub(super) const LONGEST_TEXT: usize = 1 << 20;
+
 /// A value and its line.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
@@ -42,7 +45,7 @@ impl fmt::Display for Value {
     }
 }
 
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     const LONGEST: usize = 60;
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
@@ -53,6 +56,14 @@ fn shortened(text: &str) -> String {
 impl Node {
     /// Parses TOML; every syntax error becomes a problem.
     pub(super) fn from_toml(text: &str) -> Result<Self, Vec<ConfigProblem>> {
+        if text.len() > LONGEST_TEXT {
+            return Err(vec![ConfigProblem::new(
+                "(file)",
+                format!("at most {LONGEST_TEXT} bytes of TOML"),
+                format!("{} bytes", text.len()),
+                "pass the model's description, not another file",
+            )]);
+        }
         let (table, errors) = DeTable::parse_recoverable(text);
         if errors.is_empty() {
             let lines = Lines::of(text);

@@ -136,6 +136,69 @@ fn a_wrong_type_says_what_stands_there() {
 }
 
 #[test]
+fn a_long_list_and_a_long_text_are_refused_whole() {
+    let names = (0..2000).map(|i| format!("\"{i}\", ")).collect::<String>();
+    let text = edited("nuscenes_L", &[("\"car\"", &format!("{names}\"car\""))]);
+    let problem = only(&text);
+    assert_eq!(problem.key, "class_names");
+    assert_eq!(problem.expected, "at most 1024 entries");
+
+    let text = edited(
+        "nuscenes_L",
+        &[("name", &format!("#{}\nname", " ".repeat(1 << 20)))],
+    );
+    assert_eq!(only(&text).expected, "at most 1048576 bytes of TOML");
+}
+
+#[test]
+fn messages_stay_short_when_there_are_many_names() {
+    let many: String = (0..900).map(|i| format!(", \"class{i}\"")).collect();
+    let strangers: String = (0..900).map(|i| format!("\"other{i}\", ")).collect();
+    let text = edited(
+        "nuscenes_L",
+        &[
+            ("\"traffic_cone\"]", &format!("\"traffic_cone\"{many}]")),
+            ("classes = [", &format!("classes = [{strangers}")),
+        ],
+    );
+    let errors = errors(&text);
+    let of_strangers = errors.problems.iter();
+    let of_strangers = of_strangers.filter(|p| p.key.contains("pooling_classes["));
+    assert_eq!(of_strangers.clone().count(), 900);
+    for problem in of_strangers {
+        assert!(problem.expected.ends_with("… 910 in all)"), "{problem}");
+        assert!(problem.to_string().len() < 1000, "{problem}");
+    }
+}
+
+#[test]
+fn a_problem_in_a_long_list_hides_what_follows_from_it_alone() {
+    let names: String = (0..7).map(|i| format!(", \"class{i}\"")).collect();
+    let row = "[0.1, 0.1, 0.1, 0.1], ";
+    let rows = format!("{row}[\"\", 1.5, 0.1, 0.1], {}", row.repeat(5));
+    let text = edited(
+        "t4_L",
+        &[
+            ("\"pedestrian\"]", &format!("\"pedestrian\"{names}]")),
+            (
+                "confidence_scores = [",
+                &format!("confidence_scores = [{rows}"),
+            ),
+            ("0.1, 0.1, 0.1],\n]", "1.5, 0.1, 0.1],\n]"),
+            ("[0.3, 0.3, 0.3, 0.3, 0.0]", "[]"),
+        ],
+    );
+    let errors = errors(&text);
+    let keys: Vec<&str> = errors.problems.iter().map(|p| p.key.as_str()).collect();
+    let key = |at: &str| format!("postprocess.min_confidence_scores{at}");
+    assert_eq!(
+        keys,
+        [key("[1][0]"), key("[1][1]"), key("[11][1]")],
+        "{errors}"
+    );
+}
+
+#[test]
 fn a_grid_that_does_not_divide_says_what_would() {
     let text = edited(
         "nuscenes_L",

@@ -45,6 +45,8 @@ const MODEL_KEYS: [&str; 4] = ["state_dict", "model_state_dict", "model_state", 
 const AVERAGED_KEYS: [&str; 4] = ["state_dict_ema", "ema_state_dict", "model_ema", "ema"];
 /// What wrappers put before every name.
 const WRAPPER_PREFIXES: [&str; 3] = ["module.", "_orig_mod.", "model."];
+/// Wrappers around each other; a trainer uses one or two.
+const MOST_WRAPPERS: usize = 8;
 /// Counters that wrappers keep beside the model.
 const WRAPPER_COUNTERS: [&str; 2] = ["steps", "n_averaged"];
 /// Top-level keys that a message lists.
@@ -280,10 +282,13 @@ fn top_level(graph: &Graph) -> String {
 /// Names without the prefixes that every tensor has.
 fn unwrapped(mut tensors: BTreeMap<String, TensorRef>) -> BTreeMap<String, TensorRef> {
     let is_counter = |name: &str| WRAPPER_COUNTERS.contains(&name);
-    while let Some(prefix) = WRAPPER_PREFIXES.into_iter().find(|prefix| {
-        let mut names = tensors.keys().filter(|name| !is_counter(name)).peekable();
-        names.peek().is_some() && names.all(|name| name.starts_with(prefix))
-    }) {
+    for _ in 0..MOST_WRAPPERS {
+        let Some(prefix) = WRAPPER_PREFIXES.into_iter().find(|prefix| {
+            let mut names = tensors.keys().filter(|name| !is_counter(name)).peekable();
+            names.peek().is_some() && names.all(|name| name.starts_with(prefix))
+        }) else {
+            break;
+        };
         let stripped = |(name, tensor): (String, TensorRef)| {
             let name = name.strip_prefix(prefix).map(str::to_owned).unwrap_or(name);
             (name, tensor)

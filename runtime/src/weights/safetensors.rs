@@ -2,6 +2,7 @@
 //! and `model.toml`, the description of the model that they belong to.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -104,7 +105,8 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Weights, WeightsError> {
         problem: format!("it cannot be read as safetensors ({error})"),
     })?;
     let mut weights = Weights::default();
-    for (name, view) in file.iter() {
+    // In the order of names, so that the same file always gives the same message.
+    for (name, view) in file.iter().collect::<BTreeMap<_, _>>() {
         let Some(data) = widened(view.dtype(), view.data()) else {
             return Err(WeightsError::Tensor {
                 path: path.into(),

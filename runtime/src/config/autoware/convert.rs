@@ -8,6 +8,8 @@ use super::keys::{AutowareRuntime, ModelKeys};
 /// The columns of a point: x, y, z, intensity, time lag.
 const WITH_INTENSITY: [usize; 5] = [0, 1, 2, 3, 4];
 const WITHOUT_INTENSITY: [usize; 4] = [0, 1, 2, 4];
+/// Cameras of a node; each has an image topic.
+const MOST_CAMERAS: usize = 64;
 
 impl Reader<'_> {
     pub(super) fn model(
@@ -126,10 +128,25 @@ impl Reader<'_> {
         ));
     }
 
+    /// camera0, camera1, ... as the node's image topics are numbered.
+    fn camera_names(&mut self, count: usize) -> Vec<String> {
+        if count > MOST_CAMERAS {
+            self.contradiction(
+                &[],
+                ConfigProblem::new(
+                    "num_cameras",
+                    format!("at most {MOST_CAMERAS}"),
+                    count.to_string(),
+                    "write the number of image topics",
+                ),
+            );
+        }
+        let numbers = 0..count.min(MOST_CAMERAS);
+        numbers.map(|index| format!("camera{index}")).collect()
+    }
+
     fn camera(&mut self, camera: &mut CameraSpec, keys: &ModelKeys) {
-        camera.camera_order = (0..keys.num_cameras)
-            .map(|index| format!("camera{index}"))
-            .collect();
+        camera.camera_order = self.camera_names(keys.num_cameras);
         self.assume("camera_order: camera0, camera1, ... as the image topics".into());
         let view = &mut camera.view_transform;
         camera.image_size = [
@@ -192,7 +209,7 @@ impl Reader<'_> {
                     format!("add `{name}`"),
                 ),
             );
-            self.reading.replaced.push(name.into());
+            self.reading.replaced.insert(name.into());
             otherwise
         })
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::error::ConfigProblem;
+use super::super::error::{ConfigProblem, listed};
 use super::super::form::{Field, Form, optional};
 use super::super::node::{Node, Value};
 use super::super::{AUTOWARE_LABELS, ClassRemapperSpec, ModelSpec, NmsSpec, PostprocessSpec};
@@ -108,7 +108,7 @@ impl Reader<'_> {
                     &["class_names"],
                     ConfigProblem::new(
                         format!("{SCORES}{class}"),
-                        format!("one of class_names ({})", classes.join(", ")),
+                        format!("one of class_names ({})", listed(classes)),
                         format!("`{class}`"),
                         "remove it or correct the name",
                     ),
@@ -166,7 +166,7 @@ impl Reader<'_> {
             scores.insert(class.into(), row.map(|score| score as f32).collect());
         }
         if self.reading.is_replaced("scores") {
-            self.reading.replaced.push(BINS.into());
+            self.reading.replaced.insert(BINS.into());
         }
         scores
     }

@@ -222,6 +222,14 @@ fn contradictions_name_the_parameter_its_file_and_line() {
 }
 
 #[test]
+fn a_node_has_no_millions_of_cameras() {
+    let text = CAMERA_PACKAGE.replace("num_cameras: 6", "num_cameras: 16777216");
+    let problem = only(&[&text, CAMERA_NODE]);
+    assert_eq!(problem.key, "num_cameras");
+    assert_eq!(problem.expected, "at most 64");
+}
+
+#[test]
 fn the_bins_of_d_bound_are_compared_in_words() {
     let text = CAMERA_PACKAGE.replace("num_depth_features: 95", "num_depth_features: 118");
     assert_eq!(

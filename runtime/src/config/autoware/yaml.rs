@@ -12,9 +12,8 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use super::super::error::ConfigProblem;
-use super::super::node::{Node, Value};
+use super::super::node::{LONGEST_TEXT, Node, Value};
 
-const LONGEST_TEXT: usize = 1 << 20;
 const PARAMETERS: &str = "ros__parameters";
 
 /// One YAML text and its name in messages.

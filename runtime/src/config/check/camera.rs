@@ -7,6 +7,8 @@ use super::Checker;
 /// Image pixels per feature pixel; the depth network's strides make it.
 const FEATURE_STRIDE: usize = 8;
 const SWIN_STAGES: usize = 4;
+/// Depth bins; published models have 95 to 129.
+const MOST_DEPTH_BINS: usize = 4096;
 const GRID: &[&str] = &[
     "voxel.point_cloud_range",
     "voxel.voxel_size",
@@ -60,6 +62,7 @@ impl Checker<'_> {
             self.length(&[], &key, list, stages);
             self.all_positive(&key, list);
         }
+        self.layers("camera.backbone.depths", &swin.depths);
         for (name, value) in [
             ("embed_dims", swin.embed_dims),
             ("window_size", swin.window_size),
@@ -102,6 +105,18 @@ impl Checker<'_> {
                     "0 < first < end and step > 0",
                     format!("{:?}", view.d_bound),
                     "write first bin, end and step in metres",
+                ),
+            );
+        }
+        let bins = self.shapes.depth_bins;
+        if bins > MOST_DEPTH_BINS {
+            self.fail(
+                &[],
+                ConfigProblem::new(
+                    "camera.view_transform.d_bound",
+                    format!("at most {MOST_DEPTH_BINS} bins from first to end"),
+                    format!("{bins} bins of {:?}", view.d_bound),
+                    "use a larger step",
                 ),
             );
         }

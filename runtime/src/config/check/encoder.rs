@@ -165,6 +165,7 @@ impl Checker<'_> {
                 self.all_positive(&key, list);
             }
         }
+        self.layers("bev_decoder.layer_nums", &decoder.layer_nums);
         self.upsampling(decoder);
     }
 

@@ -16,6 +16,7 @@ impl Checker<'_> {
         ] {
             self.positive(&format!("head.{name}"), value);
         }
+        self.layers("head.num_decoder_layers", &[head.num_decoder_layers]);
         self.enough_cells();
         let rest = head.hidden_channels.checked_rem(head.num_heads);
         if rest.is_some_and(|rest| rest != 0) {

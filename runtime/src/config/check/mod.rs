@@ -11,12 +11,19 @@ mod postprocess;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use super::derived::Shapes;
-use super::error::ConfigProblem;
+use super::error::{ConfigProblem, listed};
 use super::model::ModelSpec;
 
 /// Deviation from a whole number of cells that is rounding of the file's decimals.
 const CELL_TOLERANCE: f64 = 1e-3;
+
+/// Layers of one part of a network; the deepest stage of a large Swin has 18.
+const MOST_LAYERS: usize = 1000;
+/// Unknown class names for which the nearest known one is looked up.
+const MOST_GUESSES: usize = 20;
 
 /// A problem and the keys that it follows from.
 pub(super) struct Finding {
@@ -69,6 +76,21 @@ impl Checker<'_> {
         }
     }
 
+    /// Not more layers in all than a network has that can be run.
+    fn layers(&mut self, key: &str, counts: &[usize]) {
+        let sum = counts
+            .iter()
+            .fold(0, |sum: usize, n| sum.saturating_add(*n));
+        if sum > MOST_LAYERS {
+            let expected = format!("at most {MOST_LAYERS} layers in all");
+            let remedy = "write the number of layers of the checkpoint";
+            self.fail(
+                &[],
+                ConfigProblem::new(key, expected, sum.to_string(), remedy),
+            );
+        }
+    }
+
     fn length<T>(
         &mut self,
         reads: &'static [&'static str],
@@ -92,8 +114,9 @@ impl Checker<'_> {
                 ConfigProblem::new(key, "at least one name", "none", "list the names"),
             );
         }
+        let mut earlier = BTreeSet::new();
         for (i, name) in names.iter().enumerate() {
-            if names.iter().take(i).any(|earlier| earlier == name) {
+            if !earlier.insert(name) {
                 let key = format!("{key}[{i}]");
                 let found = format!("`{name}` a second time");
                 self.fail(
@@ -106,16 +129,15 @@ impl Checker<'_> {
 
     /// Every name is a class of the model.
     fn classes(&mut self, key: &str, names: &[String]) {
-        let known = &self.spec.class_names;
-        let strangers: Vec<(usize, String)> = names
-            .iter()
-            .cloned()
-            .enumerate()
-            .filter(|(_, name)| !known.contains(name))
-            .collect();
-        let expected = format!("one of class_names ({})", known.join(", "));
+        let spec = self.spec;
+        let known: BTreeSet<&str> = spec.class_names.iter().map(String::as_str).collect();
+        let expected = format!("one of class_names ({})", listed(&spec.class_names));
+        let strangers = names.iter().enumerate();
+        let strangers = strangers.filter(|(_, name)| !known.contains(name.as_str()));
         for (i, name) in strangers {
-            let remedy = match super::nearest::nearest(&name, known.iter().map(String::as_str)) {
+            let guess = self.findings.len() < MOST_GUESSES;
+            let meant = guess.then(|| super::nearest::nearest(name, known.iter().copied()));
+            let remedy = match meant.flatten() {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => "use a name of class_names".into(),
             };

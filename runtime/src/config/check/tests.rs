@@ -138,6 +138,30 @@ const CONTRADICTIONS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "nuscenes_CL",
+        "d_bound = [1.0, 60.0, 0.5]",
+        "d_bound = [1.0, 60.0, 1e-30]",
+        "camera.view_transform.d_bound",
+    ),
+    (
+        "nuscenes_CL",
+        "depths = [2, 2, 6, 2]",
+        "depths = [2, 2, 16777216, 2]",
+        "camera.backbone.depths",
+    ),
+    (
+        "nuscenes_L",
+        "layer_nums = [5, 5]",
+        "layer_nums = [500, 501]",
+        "bev_decoder.layer_nums",
+    ),
+    (
+        "nuscenes_L",
+        "num_decoder_layers = 1",
+        "num_decoder_layers = 16777216",
+        "head.num_decoder_layers",
+    ),
+    (
+        "nuscenes_CL",
         "x_bound = [-54.0, 54.0, 0.3]",
         "x_bound = [-55.0, 53.0, 0.3]",
         "camera.view_transform.x_bound",

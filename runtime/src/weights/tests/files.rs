@@ -94,6 +94,17 @@ fn bytes_and_a_file_of_them_are_the_same_checkpoint() {
 }
 
 #[test]
+fn a_name_of_prefixes_only_loses_eight() {
+    let mut file = TorchFile::default();
+    let name = format!("{}x", "module.".repeat(10));
+    let root = Py::dict(vec![(&name, file.float(&[1], &[1.0]))]);
+    let written = written(&file.zip(&root));
+    let checkpoint = Checkpoint::open(&written.path, StateDict::Model).expect("file");
+    let names: Vec<String> = checkpoint.shapes().into_keys().collect();
+    assert_eq!(names, ["module.module.x"]);
+}
+
+#[test]
 fn views_of_one_storage_are_made_row_major() {
     let mut file = TorchFile::default();
     let bytes: Vec<u8> = (0..12).flat_map(|v| (v as f32).to_le_bytes()).collect();

@@ -1,6 +1,7 @@
 //! The native folder: written, read, refused.
 
 use std::fs;
+use std::path::Path;
 
 use half::{bf16, f16};
 use safetensors::tensor::TensorView;
@@ -8,7 +9,8 @@ use safetensors::{Dtype, serialize};
 
 use super::{small_spec, small_weights};
 use crate::weights::{
-    MODEL_FILE, TensorData, WEIGHTS_FILE, WeightsError, load, read_safetensors, save,
+    MODEL_FILE, TensorData, WEIGHTS_FILE, WeightsError, load, parse_safetensors, read_safetensors,
+    save,
 };
 
 #[test]
@@ -37,6 +39,25 @@ fn a_read_only_folder_is_refused_by_name() {
     let error = save(folder.path(), &small_weights(&small_spec()), "").expect_err("read-only");
     assert!(matches!(error, WeightsError::ReadOnly { .. }), "{error}");
     assert!(error.to_string().contains("choose another output folder"));
+}
+
+#[test]
+fn the_first_of_several_problems_is_told_every_time() {
+    let names: Vec<String> = (0..16).map(|i| format!("w{i:02}")).collect();
+    let header: Vec<String> = names
+        .iter()
+        .map(|name| format!(r#""{name}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#))
+        .collect();
+    let header = format!("{{{}}}", header.join(","));
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+    for _ in 0..8 {
+        let read = parse_safetensors(Path::new("bytes.safetensors"), &bytes);
+        let error = read.expect_err("no such elements").to_string();
+        assert!(
+            error.contains("bytes.safetensors") && error.contains("\"w00\""),
+            "{error}"
+        );
+    }
 }
 
 #[test]
