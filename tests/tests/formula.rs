@@ -5,7 +5,7 @@ use bevfusion_tests::formula::{
     GainProfile, GoldenWeight, Rule, formula_weights, formula_weights_from_json,
 };
 use bevfusion_tests::golden::{golden_dir, json, skipped};
-use bevfusion_tests::specs::{nuscenes, tiny};
+use bevfusion_tests::specs::{preset, tiny};
 
 #[test]
 fn golden_sums_norms_and_first_values_come_out() {
@@ -62,8 +62,8 @@ fn rules_by_name_are_the_rules_of_the_golden_files() {
     let models = [
         ("tiny-L", tiny(false), GainProfile::Tiny),
         ("tiny-CL", tiny(true), GainProfile::Tiny),
-        ("nus-L", nuscenes(false), GainProfile::FullSize),
-        ("nus-CL", nuscenes(true), GainProfile::FullSize),
+        ("nus-L", preset("nuscenes_L"), GainProfile::FullSize),
+        ("nus-CL", preset("nuscenes_CL"), GainProfile::FullSize),
     ];
     for (model, spec, profile) in models {
         let path = folder.join(format!("models/{model}.weights.json"));

@@ -7,7 +7,7 @@ use std::path::Path;
 use bevfusion::config::ModelSpec;
 use bevfusion::weights::{TensorKind, expected_tensors};
 use bevfusion_tests::golden::{skipped, spec_dir};
-use bevfusion_tests::specs::{T4, nuscenes, t4};
+use bevfusion_tests::specs::preset;
 
 /// Name to shape and kind.
 type StateDict = BTreeMap<String, (Vec<usize>, TensorKind)>;
@@ -100,23 +100,23 @@ fn every_variant_expects_the_tensors_of_the_original() {
     let lidar = &models["nuscenes_L_mmdet3d"].entries;
     let fusion = &models["nuscenes_CL_mmdet3d"].entries;
     assert_eq!((lidar.len(), fusion.len()), (306, 582));
-    assert_same("nuscenes_L", &nuscenes(false), lidar);
-    assert_same("nuscenes_CL", &nuscenes(true), fusion);
+    assert_same("nuscenes_L", &preset("nuscenes_L"), lidar);
+    assert_same("nuscenes_CL", &preset("nuscenes_CL"), fusion);
     for (name, variant, base) in [
-        ("t4_L_base", T4::LidarBase, lidar),
-        ("t4_L_intensity", T4::LidarIntensity, lidar),
-        ("t4_L_offline", T4::LidarOffline, lidar),
-        ("t4_CL", T4::Fusion, fusion),
-        ("t4_C", T4::Camera, fusion),
+        ("t4_L_base", "t4_L", lidar),
+        ("t4_L_intensity", "t4_L_intensity", lidar),
+        ("t4_L_offline", "t4_L_offline", lidar),
+        ("t4_CL", "t4_CL", fusion),
+        ("t4_C", "t4_C", fusion),
     ] {
-        assert_same(name, &t4(variant), &changed(base, &models[name]));
+        assert_same(name, &preset(variant), &changed(base, &models[name]));
     }
 }
 
 #[test]
 fn the_image_backbone_has_the_published_number_of_tensors() {
     let backbone = |kind: Option<TensorKind>| {
-        let all = expected_tensors(&nuscenes(true)).into_iter();
+        let all = expected_tensors(&preset("nuscenes_CL")).into_iter();
         all.filter(|t| t.name.starts_with("img_backbone."))
             .filter(|t| kind.is_none_or(|kind| t.kind == kind))
             .count()
@@ -134,10 +134,10 @@ fn trainable_parameters_are_as_many_as_published() {
             .map(|t| t.shape.iter().product::<usize>())
             .sum()
     };
-    assert_eq!(count(&nuscenes(false)), 8_306_030);
-    assert_eq!(count(&nuscenes(true)), 39_803_214);
-    assert_eq!(count(&t4(T4::LidarBase)), 8_310_964);
-    assert_eq!(count(&t4(T4::LidarIntensity)), 8_318_740);
-    assert_eq!(count(&t4(T4::LidarOffline)), 8_299_300);
-    assert_eq!(count(&t4(T4::Camera)), 31_784_983);
+    assert_eq!(count(&preset("nuscenes_L")), 8_306_030);
+    assert_eq!(count(&preset("nuscenes_CL")), 39_803_214);
+    assert_eq!(count(&preset("t4_L")), 8_310_964);
+    assert_eq!(count(&preset("t4_L_intensity")), 8_318_740);
+    assert_eq!(count(&preset("t4_L_offline")), 8_299_300);
+    assert_eq!(count(&preset("t4_C")), 31_784_983);
 }

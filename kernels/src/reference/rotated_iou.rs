@@ -25,6 +25,22 @@ pub struct UprightBox {
     pub height: f64,
 }
 
+impl UprightBox {
+    /// From x, y, z of the bottom centre, length, width, height (m), yaw (rad); velocities are not read.
+    #[must_use]
+    pub const fn of([x, y, z, l, w, h, yaw, ..]: [f64; 9]) -> Self {
+        Self {
+            bev: BevBox {
+                center: [x, y],
+                size: [l, w],
+                yaw,
+            },
+            bottom: z,
+            height: h,
+        }
+    }
+}
+
 impl BevBox {
     fn area(&self) -> f64 {
         self.size[0].max(0.0) * self.size[1].max(0.0)

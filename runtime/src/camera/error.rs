@@ -5,23 +5,6 @@ use super::ImageError;
 /// Why the camera branch cannot run on a frame.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum CameraError {
-    /// The frame lacks a camera.
-    #[error(
-        "camera {camera:?} of the model's camera_order is not in the frame, which has {found:?}; \
-         name the frame's cameras as camera_order does"
-    )]
-    Missing {
-        /// Name in `camera_order`.
-        camera: String,
-        /// Names in the frame.
-        found: Vec<String>,
-    },
-    /// The camera is there without its image.
-    #[error("camera {camera:?} has no image in this frame")]
-    NoImage {
-        /// Name in `camera_order`.
-        camera: String,
-    },
     /// The image cannot be read.
     #[error("camera {camera:?}: {source}")]
     Image {
@@ -71,10 +54,7 @@ impl CameraError {
     #[must_use]
     pub fn camera_index(&self, camera_order: &[String]) -> usize {
         let about = match self {
-            Self::Missing { camera, .. }
-            | Self::NoImage { camera }
-            | Self::Image { camera, .. }
-            | Self::Singular { camera, .. } => Some(camera),
+            Self::Image { camera, .. } | Self::Singular { camera, .. } => Some(camera),
             Self::SingularLidarAugmentation { .. } | Self::Length { .. } | Self::NoCalibration => {
                 None
             }

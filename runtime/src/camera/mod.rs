@@ -1,13 +1,11 @@
 //! The camera branch: images to the camera BEV map.
 //!
-//! [`arrange`] puts a frame's cameras in the network's order, [`CameraPreprocessor`] makes the network's
-//! images, [`ViewTransform`] makes the depth images and pools the lifted features into the BEV grid.
+//! [`CameraPreprocessor`] makes the network's images, [`ViewTransform`] makes the depth images and pools the lifted features into the BEV grid.
 //! The networks in between belong to [`graph`](crate::graph).
 
 mod augmentation;
 mod error;
 mod matrices;
-mod order;
 mod preprocess;
 #[cfg(test)]
 mod test_spec;
@@ -17,7 +15,6 @@ pub use augmentation::ImageAug;
 pub use bevfusion_kernels::reference::image::{ImageError, Interpolation, Window};
 pub use error::CameraError;
 pub use matrices::{CameraMatrices, Matrix4};
-pub use order::{ReadyCamera, arrange};
 pub use preprocess::CameraPreprocessor;
 pub use view_transform::ViewTransform;
 

@@ -1,7 +1,7 @@
 //! The encoder against published check values of the original modules, and its invariants.
 
 use super::{EncoderInputError, LidarEncoder};
-use crate::config::{FourierSpec, LidarEncoderSpec};
+use crate::config::{FourierSpec, LidarEncoderSpec, ModelConfig};
 use crate::lidar::Voxels;
 use crate::weights::{MissingWeight, Tensor, TensorData, Weights};
 use bevfusion_kernels::reference::sites::SiteError;
@@ -54,19 +54,10 @@ impl Filler {
 }
 
 fn spec(sparse_shape: [usize; 3]) -> LidarEncoderSpec {
-    LidarEncoderSpec {
-        sparse_shape,
-        base_channels: 16,
-        encoder_channels: vec![
-            vec![16, 16, 32],
-            vec![32, 32, 64],
-            vec![64, 64, 128],
-            vec![128, 128],
-        ],
-        encoder_paddings: vec![[1, 1, 1], [1, 1, 1], [1, 1, 0]],
-        output_channels: 128,
-        voxel_features: None,
-    }
+    let config = ModelConfig::preset("nuscenes_L").expect("shipped");
+    let mut spec = config.lidar_encoder.clone().expect("an encoder");
+    spec.sparse_shape = sparse_shape;
+    spec
 }
 
 fn weights(in_channels: usize) -> Weights {

@@ -205,12 +205,8 @@ const fn footprint([x, y, l, w, yaw]: [f64; 5]) -> BevBox {
 /// Rows x, y, z of the bottom, l, w, h, yaw, vx, vy.
 fn upright(file: &GoldenFile, name: &str) -> Result<Vec<UprightBox>, GoldenError> {
     let rows = file.f64(name)?;
-    let form = |[x, y, z, l, w, h, yaw, ..]: &[f64; 9]| UprightBox {
-        bev: footprint([*x, *y, *l, *w, *yaw]),
-        bottom: *z,
-        height: *h,
-    };
-    Ok(rows.as_chunks::<9>().0.iter().map(form).collect())
+    let boxes = rows.as_chunks::<9>().0.iter();
+    Ok(boxes.map(|row| UprightBox::of(*row)).collect())
 }
 
 #[derive(Deserialize)]

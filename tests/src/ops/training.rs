@@ -6,16 +6,19 @@ use bevfusion_training::loss::{
     FocalConfig, HeadLoss, HeadLossConfig, HeadOutputs, HeadShape, Loss, gaussian_focal, head_loss,
     sigmoid_focal, weighted_l1,
 };
-use bevfusion_training::targets::assign::{CostConfig, center_cost, class_cost};
+use bevfusion_training::targets::assign::{CostConfig, center_cost, class_cost, iou_matrix};
 use bevfusion_training::targets::heatmap::{draw_gaussian, drawn_radius, gaussian_radius};
 use bevfusion_training::targets::{
-    BOX_CODE_SIZE, GroundTruth, Proposals, SampleTargets, TargetConfig, targets_from_ious,
+    BOX_CODE_SIZE, GroundTruth, Proposals, SampleTargets, TargetConfig, assign_targets,
 };
 use serde_json::Value;
 
 use crate::golden::{GoldenError, GoldenFile, json};
 use crate::ops::cases;
 use crate::report::{Report, Tolerance};
+
+/// IoU of our clipping in float64 against the original's in float32.
+const OVERLAP: Tolerance = Tolerance::Absolute(1e-6);
 
 /// Outputs that make a box code, with their channels.
 const BOX_PARTS: [(&str, usize); 5] = [
@@ -113,7 +116,7 @@ fn target_config(range: [f64; 6]) -> TargetConfig {
     TargetConfig {
         point_cloud_range: range,
         voxel_size: [0.3, 0.3],
-        out_size_factor: 8.0,
+        out_size_factor: 8,
         bev_shape: [40, 40],
         num_classes: 10,
         gaussian_overlap: 0.1,
@@ -138,11 +141,6 @@ fn run_assign(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
         let annotated = boxes(&file, &name("gt_boxes"))?;
         let logits = file.f32(&name("cls_logits"))?;
         let classes = labels(&file, &name("gt_labels"))?;
-        let ious = if annotated.is_empty() {
-            vec![]
-        } else {
-            file.f32(&name("iou3d"))?
-        };
         let config = target_config(range_of(case)?);
         let proposals = Proposals {
             boxes: &predicted,
@@ -152,7 +150,7 @@ fn run_assign(dir: &Path, report: &mut Report) -> Result<(), GoldenError> {
             boxes: &annotated,
             labels: &classes,
         };
-        let targets = targets_from_ious(&config, &proposals, &truth, &ious);
+        let targets = assign_targets(&config, &proposals, &truth);
         let targets = targets.map_err(|e| refused(&stage, &e))?;
         let got = (&config, &proposals, &truth, &targets);
         compare_assignment(&stage, &file, &name, got, report)?;
@@ -198,7 +196,8 @@ fn compare_assignment(
         ("cls_cost", &class[..], near),
         ("reg_cost", &center, near),
         ("cost", &targets.cost, near),
-        ("max_overlaps", &targets.ious, Tolerance::Exact),
+        ("iou3d", &iou_matrix(proposals, truth), OVERLAP),
+        ("max_overlaps", &targets.ious, OVERLAP),
         ("total_cost", &[total_cost(targets)], near),
     ] {
         let want = file.f32(&name(tensor))?;
@@ -331,17 +330,8 @@ fn compare_targets(
         labels: &classes,
     };
     let want = file.f32("assign.cost")?;
-    let (class, center) = partial_costs(&config, &proposals, &truth);
-    // What the stored cost leaves for the IoU once class and centre cost are taken off.
-    let left = want.iter().zip(class.iter().zip(&center));
-    let ious: Vec<f32> = left
-        .map(|(want, (a, b))| (a + b - want) / config.cost.iou_weight)
-        .collect();
-    let negative: Vec<f32> = ious.iter().map(|v| v.min(0.0)).collect();
-    let (none, near) = (vec![0.0; ious.len()], Tolerance::Absolute(2e-5));
-    report.floats(format!("{stage} cost below IoU 0"), &negative, &none, near);
-
-    let targets = targets_from_ious(&config, &proposals, &truth, &ious);
+    let near = Tolerance::Absolute(2e-5);
+    let targets = assign_targets(&config, &proposals, &truth);
     let targets = targets.map_err(|e| refused(stage, &e))?;
     report.floats(format!("{stage} assign.cost"), &targets.cost, &want, near);
     let want = file.i64("assign.gt_inds")?;
@@ -384,29 +374,10 @@ fn decoded(file: &GoldenFile, config: &TargetConfig) -> Result<Vec<[f32; 9]>, Go
     let read = |name: &str| file.f32(&format!("head.pred.{name}"));
     let (center, height, dim) = (read("center")?, read("height")?, read("dim")?);
     let (rot, vel) = (read("rot")?, read("vel")?);
-    let count = height.len();
-    let decode = |p: usize| {
-        let metres = |axis: usize| {
-            let cell = (config.out_size_factor * config.voxel_size[axis]) as f32;
-            center[axis * count + p] * cell + config.point_cloud_range[axis] as f32
-        };
-        let size = [0, 1, 2].map(|axis| dim[axis * count + p].exp());
-        let yaw = rot[p].atan2(rot[count + p]);
-        let bottom = height[p] - 0.5 * size[2];
-        let [l, w, h] = size;
-        [
-            metres(0),
-            metres(1),
-            bottom,
-            l,
-            w,
-            h,
-            yaw,
-            vel[p],
-            vel[count + p],
-        ]
-    };
-    Ok((0..count).map(decode).collect())
+    let mut boxes = Vec::new();
+    let rows = [center, height, dim, rot, vel].concat();
+    config.box_coder().decode_all(&rows, &mut boxes);
+    Ok(boxes)
 }
 
 /// Loss values and, through the last layers' biases, gradients.

@@ -6,7 +6,7 @@ use bevfusion::config::ModelConfig;
 use bevfusion_tests::command::bevfusion;
 use bevfusion_tests::home::Home;
 use bevfusion_tests::small::{small, weights_of};
-use bevfusion_tests::specs::{T4, nuscenes, t4};
+use bevfusion_tests::specs::preset;
 use bevfusion_tests::torch_file::write_checkpoint;
 
 use super::refusals::refused;
@@ -24,8 +24,8 @@ fn with_checkpoint() -> (Home, String) {
 fn a_checkpoint_of_another_variant_is_told_which_one_it_is() {
     let home = Home::new().expect("a folder");
     for (spec, name) in [
-        (nuscenes(false), "nuscenes_L"),
-        (t4(T4::LidarIntensity), "t4_L_intensity"),
+        (preset("nuscenes_L"), "nuscenes_L"),
+        (preset("t4_L_intensity"), "t4_L_intensity"),
     ] {
         let path = home.path(&format!("{name}.pth"));
         write_checkpoint(&path, &weights_of(&spec)).expect("a checkpoint");

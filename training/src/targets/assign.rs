@@ -4,6 +4,8 @@
 //! (m, bottom centre). Out: a cost matrix [P, G] and the assignment of least total cost. Costs are single
 //! precision as in mmdetection3d's `HungarianAssigner3D`; the matching is done in double precision.
 
+use bevfusion_kernels::reference::rotated_iou::{UprightBox, iou_3d};
+
 use super::hungarian::{HungarianError, assign_minimum};
 use super::{GroundTruth, Proposals};
 
@@ -59,16 +61,17 @@ pub fn center_cost(a: [f32; 2], b: [f32; 2], range: &[f64; 6], config: &CostConf
 }
 
 /// 3D IoU of every proposal with every ground-truth box, [P, G].
-pub fn iou_matrix(
-    proposals: &Proposals<'_>,
-    truth: &GroundTruth<'_>,
-    iou3d: impl Fn(&[f32; 9], &[f32; 9]) -> f64,
-) -> Vec<f32> {
+#[must_use]
+pub fn iou_matrix(proposals: &Proposals<'_>, truth: &GroundTruth<'_>) -> Vec<f32> {
+    let upright = |boxes: &[[f32; 9]]| -> Vec<UprightBox> {
+        let boxes = boxes.iter();
+        boxes.map(|b| UprightBox::of(b.map(f64::from))).collect()
+    };
+    let (proposals, truth) = (upright(proposals.boxes), upright(truth.boxes));
     let pairs = proposals
-        .boxes
         .iter()
-        .flat_map(|a| truth.boxes.iter().map(move |b| (a, b)));
-    pairs.map(|(a, b)| iou3d(a, b) as f32).collect()
+        .flat_map(|a| truth.iter().map(move |b| (a, b)));
+    pairs.map(|(a, b)| iou_3d(a, b) as f32).collect()
 }
 
 /// Cost of every pair, [P, G], from IoUs of the same shape. The inputs have been checked.

@@ -7,18 +7,18 @@
 //! handle, makes everything background.
 
 pub mod assign;
-mod encode;
 pub mod heatmap;
 pub mod hungarian;
 
+use bevfusion_kernels::reference::decode::{BoxCoder, CODE_SIZE};
+
 use assign::{CostConfig, cost_matrix, iou_matrix, match_proposals};
-pub use encode::encode_box;
 use heatmap::{draw_gaussian, drawn_radius, gaussian_radius};
 use hungarian::HungarianError;
 
 /// Numbers of a box target: centre x, y (cells), height of the centre (m), ln length, ln width,
 /// ln height, sin yaw, cos yaw, velocity x, y (m/s).
-pub const BOX_CODE_SIZE: usize = 10;
+pub const BOX_CODE_SIZE: usize = CODE_SIZE;
 
 /// Geometry and rules of target assignment.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +28,7 @@ pub struct TargetConfig {
     /// Voxel size in x and y (m).
     pub voxel_size: [f64; 2],
     /// Voxels per BEV cell along each axis.
-    pub out_size_factor: f64,
+    pub out_size_factor: usize,
     /// BEV cells along x and y.
     pub bev_shape: [usize; 2],
     /// Number of classes K.
@@ -39,6 +39,19 @@ pub struct TargetConfig {
     pub min_radius: usize,
     /// Weights of the matching cost.
     pub cost: CostConfig,
+}
+
+impl TargetConfig {
+    /// The coder of box targets.
+    #[must_use]
+    pub fn box_coder(&self) -> BoxCoder {
+        let [x, y, ..] = self.point_cloud_range;
+        BoxCoder {
+            out_size_factor: self.out_size_factor,
+            voxel_size: self.voxel_size,
+            lower: [x, y],
+        }
+    }
 }
 
 /// Proposals of one sample.
@@ -130,7 +143,7 @@ pub enum TargetError {
     Matching(#[from] HungarianError),
 }
 
-/// Targets of one sample; `iou3d` is the rotated 3D IoU of two boxes.
+/// Targets of one sample.
 ///
 /// # Errors
 /// When shapes, labels or boxes are not usable, or a proposal holds NaN.
@@ -138,26 +151,12 @@ pub fn assign_targets(
     config: &TargetConfig,
     proposals: &Proposals<'_>,
     truth: &GroundTruth<'_>,
-    iou3d: impl Fn(&[f32; 9], &[f32; 9]) -> f64,
 ) -> Result<SampleTargets, TargetError> {
-    let ious = iou_matrix(proposals, truth, iou3d);
-    targets_from_ious(config, proposals, truth, &ious)
-}
-
-/// [`assign_targets`] for IoUs [P, G] that are already known.
-///
-/// # Errors
-/// When shapes, labels or boxes are not usable, or a proposal holds NaN.
-pub fn targets_from_ious(
-    config: &TargetConfig,
-    proposals: &Proposals<'_>,
-    truth: &GroundTruth<'_>,
-    ious: &[f32],
-) -> Result<SampleTargets, TargetError> {
-    check(config, proposals, truth, ious)?;
+    check(config, proposals, truth)?;
+    let ious = iou_matrix(proposals, truth);
     let (count, truths) = (proposals.boxes.len(), truth.boxes.len());
     let range = &config.point_cloud_range;
-    let cost = cost_matrix(proposals, truth, ious, range, &config.cost);
+    let cost = cost_matrix(proposals, truth, &ious, range, &config.cost);
     let assigned = match_proposals(&cost, count, truths)?;
     let overlap_with = |(p, g): (usize, &Option<usize>)| g.map_or(0.0, |g| ious[p * truths + g]);
     let matched = assigned.iter().enumerate().map(overlap_with);
@@ -179,9 +178,10 @@ pub fn targets_from_ious(
         heatmap: heatmap_target(config, truth),
         assigned: Vec::new(),
     };
+    let coder = config.box_coder();
     for (p, g) in positives() {
         targets.labels[p] = truth.labels[g];
-        targets.box_targets[p] = encode_box(&truth.boxes[g], config);
+        targets.box_targets[p] = coder.encode(truth.boxes[g]);
         targets.box_weights[p] = [1.0; BOX_CODE_SIZE];
     }
     targets.assigned = assigned;
@@ -211,7 +211,6 @@ fn check(
     config: &TargetConfig,
     proposals: &Proposals<'_>,
     truth: &GroundTruth<'_>,
-    ious: &[f32],
 ) -> Result<(), TargetError> {
     let (count, truths) = (proposals.boxes.len(), truth.boxes.len());
     for (what, expected, found) in [
@@ -221,7 +220,6 @@ fn check(
             proposals.logits.len(),
         ),
         ("ground-truth labels", truths, truth.labels.len()),
-        ("IoU matrix", count * truths, ious.len()),
     ] {
         if expected != found {
             return Err(TargetError::Shape {
@@ -267,7 +265,7 @@ mod tests {
         TargetConfig {
             point_cloud_range: [-12.0, -6.0, -5.0, 12.0, 6.0, 3.0],
             voxel_size: [0.075, 0.075],
-            out_size_factor: 8.0,
+            out_size_factor: 8,
             bev_shape: [40, 20],
             num_classes: 3,
             gaussian_overlap: 0.1,
@@ -278,11 +276,6 @@ mod tests {
 
     fn car(x: f32, y: f32) -> [f32; 9] {
         [x, y, -1.0, 4.6, 1.95, 1.7, 0.3, 2.0, 0.5]
-    }
-
-    /// Overlap that only tells near from far.
-    fn near(a: &[f32; 9], b: &[f32; 9]) -> f64 {
-        f64::from((1.0 - (a[0] - b[0]).abs() - (a[1] - b[1]).abs()).max(0.0))
     }
 
     #[test]
@@ -303,11 +296,12 @@ mod tests {
             boxes: &truths,
             labels: &[2, 0],
         };
-        let targets = assign_targets(&config(), &proposals, &truth, near).unwrap();
+        let targets = assign_targets(&config(), &proposals, &truth).unwrap();
         assert_eq!(targets.assigned, [None, Some(1), None, Some(0)]);
         assert_eq!(targets.labels, [3, 0, 3, 2]);
         assert_eq!(targets.num_pos, 2);
-        assert!((targets.matched_iou - 0.9).abs() < 1e-6);
+        // Moved by 0.1 m each, of 4.6 m by 1.95 m.
+        assert!((0.85..0.99).contains(&targets.matched_iou));
         assert!(
             targets.box_weights[3]
                 .iter()
@@ -334,7 +328,7 @@ mod tests {
             boxes: &[],
             labels: &[],
         };
-        let targets = assign_targets(&config(), &proposals, &truth, near).unwrap();
+        let targets = assign_targets(&config(), &proposals, &truth).unwrap();
         assert_eq!(targets.labels, [3, 3]);
         assert_eq!(targets.num_pos, 0);
         assert!(targets.matched_iou.abs() < f64::EPSILON);
@@ -350,7 +344,7 @@ mod tests {
         };
         let refuse = |boxes: &[[f32; 9]], labels: &[u32]| {
             let truth = GroundTruth { boxes, labels };
-            assign_targets(&config(), &proposals, &truth, near).unwrap_err()
+            assign_targets(&config(), &proposals, &truth).unwrap_err()
         };
         assert!(matches!(
             refuse(&one, &[3]),
@@ -370,7 +364,7 @@ mod tests {
             boxes: &one,
             labels: &[0],
         };
-        let error = assign_targets(&config(), &broken, &truth, near).unwrap_err();
+        let error = assign_targets(&config(), &broken, &truth).unwrap_err();
         assert!(matches!(error, TargetError::Matching(_)));
     }
 }

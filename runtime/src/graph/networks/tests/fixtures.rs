@@ -1,11 +1,7 @@
 //! What the unit tests of the networks share: the nuScenes description and weights filled by the
 //! pseudo-random stream of the specification's appendix T, in state-dict order.
 
-use crate::config::{
-    BevDecoderSpec, CameraSpec, CellRounding, DepthNetForm, FuserSpec, HeadSpec, HeatmapBorder,
-    LidarEncoderSpec, ModelSpec, PointsSpec, PostprocessSpec, SweepAlignment, SwinSpec,
-    ViewTransformSpec, VoxelSpec,
-};
+use crate::config::{DepthNetForm, ModelConfig, ModelSpec};
 use crate::weights::{Tensor, TensorData, Weights};
 
 /// s ← 1664525·s + 1013904223 mod 2³²; each step yields s / 2³².
@@ -248,121 +244,18 @@ impl StateDict {
     }
 }
 
-const CLASSES: [&str; 10] = [
-    "car",
-    "truck",
-    "construction_vehicle",
-    "bus",
-    "trailer",
-    "barrier",
-    "motorcycle",
-    "bicycle",
-    "pedestrian",
-    "traffic_cone",
-];
-
-/// nuScenes camera + LiDAR with a small grid: `cells`² BEV cells of 0.6 m from −54 m on.
+/// nuScenes camera + LiDAR with a small grid, `cells`² BEV cells of 0.6 m from −54 m on, 20 proposals, and
+/// one camera with the geometry of appendix T.5.
 pub(super) fn nuscenes(cells: usize) -> ModelSpec {
+    let mut spec = (*ModelConfig::preset("nuscenes_CL").expect("shipped")).clone();
     let end = -54.0 + 0.6 * cells as f64;
-    ModelSpec {
-        name: "nuscenes_CL".into(),
-        class_names: CLASSES.map(String::from).to_vec(),
-        points: PointsSpec {
-            load_dim: 5,
-            use_dim: vec![0, 1, 2, 3, 4],
-            time_column: 4,
-            sweeps_num: 9,
-            remove_close: 1.0,
-            sweep_alignment: SweepAlignment::Rigid,
-        },
-        voxel: VoxelSpec {
-            point_cloud_range: [-54.0, -54.0, -5.0, end, end, 3.0],
-            voxel_size: [0.075, 0.075, 0.2],
-            max_points_per_voxel: 10,
-            max_voxels: 160_000,
-        },
-        lidar_encoder: Some(LidarEncoderSpec {
-            sparse_shape: [8 * cells, 8 * cells, 41],
-            base_channels: 16,
-            encoder_channels: vec![
-                vec![16, 16, 32],
-                vec![32, 32, 64],
-                vec![64, 64, 128],
-                vec![128, 128],
-            ],
-            encoder_paddings: vec![[1, 1, 1], [1, 1, 1], [1, 1, 0]],
-            output_channels: 128,
-            voxel_features: None,
-        }),
-        camera: Some(camera()),
-        fuser: Some(FuserSpec {
-            out_channels: 256,
-            kernel_size: 3,
-        }),
-        bev_decoder: Some(BevDecoderSpec {
-            out_channels: vec![128, 256],
-            layer_nums: vec![5, 5],
-            layer_strides: vec![1, 2],
-            fpn_channels: vec![256, 256],
-            upsample_strides: vec![1, 2],
-        }),
-        head: head(),
-        postprocess: PostprocessSpec {
-            post_center_range: [-61.2, -61.2, -10.0, 61.2, 61.2, 10.0],
-            distance_bin_upper_limits: Vec::new(),
-            min_confidence_scores: Vec::new(),
-            yaw_norm_thresholds: Vec::new(),
-            nms: Vec::new(),
-            class_remapper: None,
-        },
+    spec.voxel.point_cloud_range = [-54.0, -54.0, -5.0, end, end, 3.0];
+    if let Some(encoder) = &mut spec.lidar_encoder {
+        encoder.sparse_shape = [8 * cells, 8 * cells, 41];
     }
-}
-
-/// Images of 64×96 px with the grid of appendix T.5.
-fn camera() -> CameraSpec {
-    CameraSpec {
-        camera_order: vec!["CAM_FRONT".into()],
-        image_size: [64, 96],
-        resize: 0.48,
-        bottom_crop: 0.0,
-        mean: [123.675, 116.28, 103.53],
-        std: [58.395, 57.12, 57.375],
-        backbone: SwinSpec {
-            embed_dims: 96,
-            depths: vec![2, 2, 6, 2],
-            num_heads: vec![3, 6, 12, 24],
-            window_size: 7,
-            mlp_ratio: 4,
-        },
-        neck_channels: 256,
-        view_transform: ViewTransformSpec {
-            form: DepthNetForm::Mmdet3d,
-            out_channels: 80,
-            feature_size: [8, 12],
-            x_bound: [-12.0, 12.0, 0.5],
-            y_bound: [-12.0, 12.0, 0.5],
-            z_bound: [-10.0, 10.0, 20.0],
-            d_bound: [1.0, 13.0, 0.5],
-            downsample: 2,
-            cell_rounding: CellRounding::Truncate,
-            drop_behind_camera: false,
-        },
-    }
-}
-
-fn head() -> HeadSpec {
-    HeadSpec {
-        num_proposals: 20,
-        hidden_channels: 128,
-        num_heads: 8,
-        ffn_channels: 256,
-        num_decoder_layers: 1,
-        prediction_channels: 64,
-        out_size_factor: 8,
-        nms_kernel_size: 3,
-        dense_heatmap_pooling_classes: CLASSES[..8].iter().map(|n| (*n).to_owned()).collect(),
-        heatmap_border: HeatmapBorder::Suppress,
-    }
+    spec.camera = Some(crate::camera::test_spec());
+    spec.head.num_proposals = 20;
+    spec
 }
 
 /// Sum and sum of squares in float64.
