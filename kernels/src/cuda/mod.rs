@@ -7,3 +7,10 @@
 mod images {
     include!(concat!(env!("OUT_DIR"), "/images.rs"));
 }
+
+pub mod dense_conv;
+pub mod gather_conv;
+pub mod hopper_conv;
+mod hopper_sparse_conv;
+mod packing;
+pub mod sparse_conv;
