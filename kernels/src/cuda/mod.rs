@@ -3,7 +3,15 @@
 //! A kernel takes one parameter struct by value; the launcher's struct mirrors it field by field. Sources
 //! include only headers of `include/`, so that NVRTC can compile them without a toolkit.
 
+use crate::driver::KernelImage;
+
 /// Machine code and sources, put together by the build script.
 mod images {
     include!(concat!(env!("OUT_DIR"), "/images.rs"));
+}
+
+/// Every kernel file, for what looks at all of them.
+#[must_use]
+pub fn images() -> &'static [&'static KernelImage] {
+    &images::ALL
 }
