@@ -43,16 +43,22 @@ fn hopper_has_its_own_instructions() {
     assert_eq!(arch_of((12, 0)), "sm_120");
 }
 
+/// The oldest, the one of Orin, the one with letters and the newest; several at once.
 #[test]
 fn every_kernel_file_compiles_without_a_toolkit() {
     let Some(nvrtc) = library() else { return };
-    for arch in ["sm_80", "sm_90a"] {
-        for image in crate::cuda::images() {
-            let code = program::compile(&nvrtc, image, arch);
-            let code = code.unwrap_or_else(|problem| panic!("{}: {problem}", image.name));
-            assert_machine_code(&code, image.name);
+    std::thread::scope(|scope| {
+        for arch in ["sm_80", "sm_87", "sm_90a", "sm_120"] {
+            let nvrtc = &nvrtc;
+            scope.spawn(move || {
+                for image in crate::cuda::images() {
+                    let code = program::compile(nvrtc, image, arch);
+                    let code = code.unwrap_or_else(|problem| panic!("{}: {problem}", image.name));
+                    assert_machine_code(&code, image.name);
+                }
+            });
         }
-    }
+    });
 }
 
 #[test]
