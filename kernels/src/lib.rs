@@ -6,4 +6,5 @@
 
 pub mod cuda;
 pub mod driver;
+mod nvrtc;
 pub mod reference;

@@ -179,6 +179,36 @@ mod repository {
     }
 
     #[test]
+    fn every_kernel_file_has_a_launcher() {
+        let folder = root().join("kernels/src/cuda");
+        for entry in fs::read_dir(&folder).expect("kernels/src/cuda") {
+            let path = entry.expect("a readable entry").path();
+            if path.extension().is_some_and(|extension| extension == "cu") {
+                let launcher = path.with_extension("rs");
+                assert!(launcher.exists(), "there is no {}", launcher.display());
+            }
+        }
+    }
+
+    /// NVRTC is given our headers by the name in the include line, and no others.
+    #[test]
+    fn kernels_include_our_headers_only_and_by_one_name() {
+        let folder = root().join("kernels/src/cuda");
+        for (name, text) in sources(&["cu", "cuh"]) {
+            let inside = name.starts_with("kernels/src/cuda/");
+            let includes = text.lines().filter(|_| inside).map(str::trim);
+            for line in includes.filter(|line| line.starts_with("#include")) {
+                let header = line.split('"').nth(1).unwrap_or_default();
+                let ours = header.starts_with("include/") && header.ends_with(".cuh");
+                assert!(
+                    ours && folder.join(header).exists(),
+                    "{name}: `{line}` is not \"include/NAME.cuh\" of kernels/src/cuda"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn members_without_device_code_forbid_unsafe() {
         for member in ["runtime", "training", "benches", "tests"] {
             let path = root().join(member).join("src/lib.rs");

@@ -3,10 +3,7 @@
 //! A kernel takes one parameter struct by value; the launcher's struct mirrors it field by field. Sources
 //! include only headers of `include/`, so that NVRTC can compile them without a toolkit.
 
-/// Machine code and sources, put together by the build script.
-mod images {
-    include!(concat!(env!("OUT_DIR"), "/images.rs"));
-}
+use crate::driver::KernelImage;
 
 pub mod dense_conv;
 pub mod gather_conv;
@@ -14,3 +11,14 @@ pub mod hopper_conv;
 mod hopper_sparse_conv;
 mod packing;
 pub mod sparse_conv;
+
+/// Machine code and sources, put together by the build script.
+mod images {
+    include!(concat!(env!("OUT_DIR"), "/images.rs"));
+}
+
+/// Every kernel file, for what looks at all of them.
+#[must_use]
+pub fn images() -> &'static [&'static KernelImage] {
+    &images::ALL
+}

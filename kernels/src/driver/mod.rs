@@ -22,7 +22,7 @@ pub use counters::{Call, Counters};
 pub use error::DriverError;
 pub use event::Event;
 pub use graph::Graph;
-pub use module::{Function, KernelImage, Launch, Module};
+pub use module::{Function, KernelHeader, KernelImage, Launch, Module};
 pub use pinned::PinnedSlice;
 pub use stream::{Priority, Stream};
 pub use tensor_map::{TensorMap, TileShape};

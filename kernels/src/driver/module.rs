@@ -6,18 +6,30 @@ use std::sync::Arc;
 use bytemuck::Pod;
 use cudarc::driver::sys;
 
-use super::error::check;
+use super::error::{check, name_of};
 use super::{Call, Context, DriverError, Stream};
+use crate::nvrtc;
 
-/// One `.cu` file as it is embedded: its source, and its machine code where a toolkit was there at build
-/// time.
+/// A header that kernel sources include.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelHeader {
+    /// As it is written in an include line.
+    pub name: &'static str,
+    /// Its text.
+    pub source: &'static str,
+}
+
+/// One `.cu` file as it is embedded: its source, and its machine code where a CUDA compiler was there at
+/// build time.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelImage {
     /// Stem of the file.
     pub name: &'static str,
     /// The source, for compilation at run time.
     pub source: &'static str,
-    /// Machine code for all supported GPUs; absent when the crate was built without a toolkit.
+    /// What it may include.
+    pub headers: &'static [KernelHeader],
+    /// Machine code for all supported GPUs; absent when the crate was built without a compiler.
     pub fatbin: Option<&'static [u8]>,
 }
 
@@ -35,30 +47,42 @@ unsafe impl Send for Module {}
 unsafe impl Sync for Module {}
 
 impl Module {
-    /// Loads the kernels of `image`.
+    /// Loads the kernels of `image`. Where it has no machine code for this GPU or this driver, they are
+    /// compiled by NVRTC, once a machine: the result is kept on disk.
     ///
     /// # Errors
     /// When they are not built for this GPU and cannot be compiled here.
     pub fn load(context: &Arc<Context>, image: &KernelImage) -> Result<Arc<Self>, DriverError> {
         context.bind()?;
-        let Some(code) = image.fatbin else {
-            return Err(DriverError::Module {
-                module: image.name,
-                problem: "built without a CUDA toolkit".to_owned(),
-            });
-        };
-        let mut raw = std::ptr::null_mut();
-        // SAFETY: `code` is a fatbin, which carries its own length; the handle is written on success.
-        let loaded = unsafe { sys::cuModuleLoadData(&raw mut raw, code.as_ptr().cast()) };
-        check("cuModuleLoadData", loaded).map_err(|error| DriverError::Module {
+        let fail = |problem: String| DriverError::Module {
             module: image.name,
-            problem: error.to_string(),
+            problem,
+        };
+        let reason = match image.fatbin.map(load_code) {
+            Some(Ok(raw)) => return Ok(Self::of(context, image, raw)),
+            Some(Err(code)) if !is_unfit(code) => {
+                return Err(fail(format!("cuModuleLoadData: {}", name_of(code))));
+            }
+            Some(Err(code)) => format!("no machine code for this GPU ({})", name_of(code)),
+            None => "built without a CUDA compiler".to_owned(),
+        };
+        let code = nvrtc::machine_code(image, context.info())
+            .map_err(|problem| fail(format!("{reason}; {problem}")))?;
+        let raw = load_code(&code).map_err(|code| {
+            let refused = name_of(code);
+            fail(format!(
+                "{reason}; the driver refuses what NVRTC made: {refused}"
+            ))
         })?;
-        Ok(Arc::new(Self {
+        Ok(Self::of(context, image, raw))
+    }
+
+    fn of(context: &Arc<Context>, image: &KernelImage, raw: sys::CUmodule) -> Arc<Self> {
+        Arc::new(Self {
             raw,
             name: image.name,
             context: Arc::clone(context),
-        }))
+        })
     }
 
     /// The kernel of this name, to be launched with up to `shared_bytes` of dynamic shared memory.
@@ -100,6 +124,30 @@ impl Drop for Module {
         // SAFETY: loaded in `load`; nothing of it runs any more.
         let _ignored = unsafe { sys::cuModuleUnload(self.raw) };
     }
+}
+
+/// Loads machine code into the current context.
+fn load_code(code: &[u8]) -> Result<sys::CUmodule, sys::CUresult> {
+    let mut raw = std::ptr::null_mut();
+    // SAFETY: `code` is a fatbin or a cubin, which carry their own length; the handle is written on success.
+    let loaded = unsafe { sys::cuModuleLoadData(&raw mut raw, code.as_ptr().cast()) };
+    match loaded {
+        sys::CUresult::CUDA_SUCCESS => Ok(raw),
+        failed => Err(failed),
+    }
+}
+
+/// Whether the code is sound, but for another GPU or a newer driver.
+const fn is_unfit(code: sys::CUresult) -> bool {
+    matches!(
+        code,
+        sys::CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU
+            | sys::CUresult::CUDA_ERROR_INVALID_IMAGE
+            | sys::CUresult::CUDA_ERROR_INVALID_PTX
+            | sys::CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION
+            | sys::CUresult::CUDA_ERROR_JIT_COMPILER_NOT_FOUND
+            | sys::CUresult::CUDA_ERROR_JIT_COMPILATION_DISABLED
+    )
 }
 
 /// Grid of a launch.
