@@ -1,8 +1,8 @@
-// Sparse convolution for Hopper (sm_90a): implicit GEMM by warpgroup products.
+// Sparse convolution for Hopper (sm_90a) to 64 channels and more: implicit GEMM by warpgroup products.
 // Operands as in sparse_output.cuh; each sum is in ascending tap order.
 //
 // A block computes ROWS output rows by all COUT columns. One step is 64 values of the depth: half of a tap
-// with 128 channels, a tap with 64, two taps with 32 or four with 16. Four warps gather the rows of a step into a swizzled
+// with 128 channels, a tap with 64, or two taps with 32. Four warps gather the rows of a step into a swizzled
 // tile with asynchronous copies (a row that does not exist is filled with zeros) while the copy engine brings
 // the step's weights; three warpgroups multiply. Steps that no row of the block needs are skipped.
 
@@ -19,6 +19,8 @@ struct HopperSparseParams {
 
 constexpr u32 GROUPS = 3;
 constexpr u32 ROWS = GROUPS * 64;
+constexpr u32 GATHERERS = 256;
+constexpr u32 HOPPER_SPARSE_THREADS = GROUPS * 128 + GATHERERS;
 constexpr u32 TAPS = 27;
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
@@ -38,7 +40,7 @@ __device__ __forceinline__ void arrive_when_copied(u32 barrier) {
     asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
 }
 
-template <int CIN, int COUT, int STAGES, int GATHERERS>
+template <int CIN, int COUT, int STAGES>
 struct SparseHopper {
     static constexpr u32 TAPS_PER_STEP = CIN < 64 ? 64 / CIN : 1;
     static constexpr u32 STEPS_PER_TAP = CIN == 128 ? 2 : 1;
@@ -151,10 +153,10 @@ struct SparseHopper {
 
 #endif
 
-template <int CIN, int COUT, int STAGES, int GATHERERS, bool DENSE>
+template <int CIN, int COUT, int STAGES, bool DENSE>
 __device__ __forceinline__ void hopper_sparse_conv(const HopperSparseParams& p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-    using Conv = SparseHopper<CIN, COUT, STAGES, GATHERERS>;
+    using Conv = SparseHopper<CIN, COUT, STAGES>;
     extern __shared__ __align__(1024) u8 shared[];
     __shared__ __align__(8) u64 barriers[2 * STAGES];
     __shared__ u32 taps;
@@ -187,7 +189,7 @@ __device__ __forceinline__ void hopper_sparse_conv(const HopperSparseParams& p) 
         gemm.active |= ((1ull << Conv::STEPS_PER_TAP) - 1) << step;
     }
     const u32 group = threadIdx.x / 128;
-    if (group == GROUPS) {
+    if (group >= GROUPS) {
         gemm.gather(p, threadIdx.x - GROUPS * 128);
         return;
     }
@@ -212,21 +214,17 @@ __device__ __forceinline__ void hopper_sparse_conv(const HopperSparseParams& p) 
 #endif
 }
 
-#define HOPPER_SPARSE(CIN, COUT, STAGES, GATHERERS, BLOCKS)                                     \
-    extern "C" __global__ void __launch_bounds__(GROUPS * 128 + GATHERERS, BLOCKS)             \
+#define HOPPER_SPARSE(CIN, COUT, STAGES)                                                       \
+    extern "C" __global__ void __launch_bounds__(HOPPER_SPARSE_THREADS, 1)                     \
         hopper_sparse_conv_##CIN##_##COUT(PARAMS HopperSparseParams p) {                       \
-        hopper_sparse_conv<CIN, COUT, STAGES, GATHERERS, false>(p);                            \
+        hopper_sparse_conv<CIN, COUT, STAGES, false>(p);                                       \
     }                                                                                          \
-    extern "C" __global__ void __launch_bounds__(GROUPS * 128 + GATHERERS, BLOCKS)             \
+    extern "C" __global__ void __launch_bounds__(HOPPER_SPARSE_THREADS, 1)                     \
         hopper_sparse_conv_##CIN##_##COUT##_dense(PARAMS HopperSparseParams p) {               \
-        hopper_sparse_conv<CIN, COUT, STAGES, GATHERERS, true>(p);                             \
+        hopper_sparse_conv<CIN, COUT, STAGES, true>(p);                                        \
     }
 
-HOPPER_SPARSE(16, 16, 3, 128, 2)
-HOPPER_SPARSE(16, 32, 3, 128, 2)
-HOPPER_SPARSE(32, 16, 3, 128, 2)
-HOPPER_SPARSE(32, 32, 3, 128, 2)
-HOPPER_SPARSE(32, 64, 6, 256, 1)
-HOPPER_SPARSE(64, 64, 6, 256, 1)
-HOPPER_SPARSE(64, 128, 5, 256, 1)
-HOPPER_SPARSE(128, 128, 5, 256, 1)
+HOPPER_SPARSE(32, 64, 6)
+HOPPER_SPARSE(64, 64, 6)
+HOPPER_SPARSE(64, 128, 5)
+HOPPER_SPARSE(128, 128, 5)

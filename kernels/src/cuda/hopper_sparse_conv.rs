@@ -15,8 +15,8 @@ use crate::driver::{
 
 /// Output rows of a block.
 const ROWS: usize = 192;
-/// Threads of the three warpgroups that multiply.
-const MULTIPLIERS: u32 = 384;
+/// Three warpgroups that multiply and eight warps that gather.
+const THREADS: u32 = 640;
 /// Rulebook slots that a block expands.
 const TAPS: usize = 27;
 /// Values of the depth in a step.
@@ -40,13 +40,12 @@ pub(super) struct HopperPlan {
     kernel: &'static str,
     shape: PackedShape,
     stages: usize,
-    gatherers: u32,
 }
 
 impl HopperPlan {
     pub(super) fn choose(shape: PackedShape, dense: bool) -> Option<Self> {
         let of = |rows, map| if dense { map } else { rows };
-        let (kernel, stages, gatherers) = match (shape.inputs, shape.columns) {
+        let (kernel, stages) = match (shape.inputs, shape.columns) {
             (16, 16) => (
                 of("hopper_sparse_conv_16_16", "hopper_sparse_conv_16_16_dense"),
                 3,
@@ -99,7 +98,6 @@ impl HopperPlan {
             kernel,
             shape,
             stages,
-            gatherers,
         })
     }
 
@@ -161,7 +159,7 @@ impl HopperSparse {
             function: module.function(plan.kernel, shared_bytes)?,
             launch: Launch {
                 grid: [capacity.div_ceil(ROWS).max(1) as u32, 1, 1],
-                threads: MULTIPLIERS + plan.gatherers,
+                threads: THREADS,
                 shared_bytes: shared_bytes as u32,
             },
             params: HopperParams {

@@ -13,72 +13,75 @@ using namespace bev;
 // ---- up to 32 channels: weights resident -----------------------------------------------------------
 
 constexpr int RESIDENT_WARPS = 8;
+constexpr int TAPS = 27;
 
+// A lane's share of an input row: 4 of 16 channels, or 8 of 32.
 template <int CIN>
-struct Run;  // rows of the three dz of one tap column, for two m16 tiles
+struct Piece;
 
 template <>
-struct Run<16> {
-    uint2 low[DZ][2], high[DZ][2];
-    using Piece = uint2;
-    static __device__ __forceinline__ uint2 piece(const u16* at) { return load8_or_zero(at); }
+struct Piece<16> {
+    using Type = uint2;
+    static __device__ __forceinline__ uint2 zero() { return make_uint2(0, 0); }
 };
 
 template <>
-struct Run<32> {
-    uint4 low[DZ][2], high[DZ][2];
-    using Piece = uint4;
-    static __device__ __forceinline__ uint4 piece(const u16* at) { return load16_or_zero(at); }
+struct Piece<32> {
+    using Type = uint4;
+    static __device__ __forceinline__ uint4 zero() { return make_uint4(0, 0, 0, 0); }
 };
 
+// One warp, 32 output rows, all taps unrolled: the rows of DEPTH taps are on their way while one multiplies.
 template <int CIN, int COUT, bool DENSE>
 struct Resident {
     static constexpr int GROUP = CIN == 16 || COUT == 16 ? 2 : 4;
     static constexpr int TAP_BYTES = CIN * COUT * 2;
-    float sums[2][COUT / 8][4];
+    static constexpr u32 ROW_BYTES = CIN * 2;
+    static constexpr int DEPTH = CIN == 16 ? 6 : 4;
+    using Value = typename Piece<CIN>::Type;
 
-    static __device__ __forceinline__ void load(const SparseConvParams& p, const u32* entries, u32 xy,
-                                                Run<CIN>& to) {
+    float sums[2][COUT / 8][4];
+    u32 entry[4];   // of rows g, g + 8, g + 16, g + 24
+    u32 offset[4];  // of the next existing input row (bytes)
+
+    __device__ __forceinline__ void fetch(const u8* features, const u32* entries, int tap, Value (&to)[4]) {
         const u32 lane = threadIdx.x % WARP;
-        const u16* features = p.features + (lane % 4) * (CIN / 4);
+        const int xy = tap / static_cast<int>(DZ), dz = tap % static_cast<int>(DZ);
 #pragma unroll
-        for (int m = 0; m < 2; ++m) {
-            const u32 low = entries[xy * WARP + m * 16 + lane / 4];
-            const u32 high = entries[xy * WARP + m * 16 + lane / 4 + 8];
-#pragma unroll
-            for (u32 dz = 0; dz < DZ; ++dz) {
-                const u16* l = (low >> dz & 1) ? features + static_cast<u64>(input_row(low, dz)) * CIN : nullptr;
-                const u16* h = (high >> dz & 1) ? features + static_cast<u64>(input_row(high, dz)) * CIN : nullptr;
-                to.low[dz][m] = Run<CIN>::piece(l);
-                to.high[dz][m] = Run<CIN>::piece(h);
+        for (int r = 0; r < 4; ++r) {
+            if (dz == 0) {
+                entry[r] = entries[xy * WARP + r * 8 + lane / 4];
+                offset[r] = (entry[r] >> DZ) * ROW_BYTES;
+            }
+            const bool exists = entry[r] >> dz & 1;
+            to[r] = Piece<CIN>::zero();
+            if (exists) {
+                to[r] = __ldg(reinterpret_cast<const Value*>(features + offset[r]));
+                offset[r] += ROW_BYTES;
             }
         }
     }
 
-    __device__ __forceinline__ void multiply(const Run<CIN>& run, u32 mask, u32 xy, const u8* weights) {
+    __device__ __forceinline__ void multiply(const Value (&rows)[4], const u8* weights, int tap) {
         const u32 lane = threadIdx.x % WARP;
+        const u8* fragments = weights + tap * TAP_BYTES + lane * 16;
+        if constexpr (CIN == 16) {
 #pragma unroll
-        for (u32 dz = 0; dz < DZ; ++dz) {
-            if (!(mask >> (xy * DZ + dz) & 1)) continue;
-            const u8* fragments = weights + (xy * DZ + dz) * TAP_BYTES + lane * 16;
-            if constexpr (CIN == 16) {
+            for (int q = 0; q < COUT / 16; ++q) {
+                const uint4 b = load16(fragments + q * 512);
 #pragma unroll
-                for (int q = 0; q < COUT / 16; ++q) {
-                    const uint4 b = load16(fragments + q * 512);
-#pragma unroll
-                    for (int m = 0; m < 2; ++m) {
-                        const uint2 low = run.low[dz][m], high = run.high[dz][m];
-                        mma(sums[m][2 * q], low.x, high.x, low.y, high.y, b.x, b.y);
-                        mma(sums[m][2 * q + 1], low.x, high.x, low.y, high.y, b.z, b.w);
-                    }
+                for (int m = 0; m < 2; ++m) {
+                    const Value low = rows[2 * m], high = rows[2 * m + 1];
+                    mma(sums[m][2 * q], low.x, high.x, low.y, high.y, b.x, b.y);
+                    mma(sums[m][2 * q + 1], low.x, high.x, low.y, high.y, b.z, b.w);
                 }
-            } else {
+            }
+        } else {
 #pragma unroll
-                for (int j = 0; j < COUT / 8; ++j) {
-                    const uint4 b = load16(fragments + j * 512);
+            for (int j = 0; j < COUT / 8; ++j) {
+                const uint4 b = load16(fragments + j * 512);
 #pragma unroll
-                    for (int m = 0; m < 2; ++m) mma_pair(sums[m][j], run.low[dz][m], run.high[dz][m], b);
-                }
+                for (int m = 0; m < 2; ++m) mma_pair(sums[m][j], rows[2 * m], rows[2 * m + 1], b);
             }
         }
     }
@@ -88,13 +91,14 @@ struct Resident {
                                          const u8* weights) {
         const u32 lane = threadIdx.x % WARP;
         u32 own = 0;
-        for (u32 xy = 0; xy < p.taps_xy; ++xy) {
-            const bool exists = first + lane < rows;
-            const u32 entry = exists ? p.entries[static_cast<u64>(xy) * p.entry_stride + first + lane] : 0;
-            entries[xy * WARP + lane] = entry;
-            own |= (entry & ENTRY_MASK) << (xy * DZ);
+#pragma unroll
+        for (u32 xy = 0; xy < TAPS / DZ; ++xy) {
+            const bool exists = first + lane < rows && xy < p.taps_xy;
+            const u32 found = exists ? __ldg(p.entries + static_cast<u64>(xy) * p.entry_stride + first + lane) : 0;
+            entries[xy * WARP + lane] = found;
+            own |= (found & ENTRY_MASK) << (xy * DZ);
         }
-        const u32 mask = __reduce_or_sync(ALL_LANES, own);
+        const u32 taps = __reduce_or_sync(ALL_LANES, own);
         __syncwarp();
 #pragma unroll
         for (int m = 0; m < 2; ++m)
@@ -103,21 +107,15 @@ struct Resident {
 #pragma unroll
                 for (int i = 0; i < 4; ++i) sums[m][j][i] = 0.0f;
 
-        Run<CIN> even, odd;
-        auto next = [&](u32 xy) {
-            while (xy < p.taps_xy && !(mask >> (xy * DZ) & ENTRY_MASK)) ++xy;
-            return xy;
-        };
-        u32 here = next(0);
-        if (here < p.taps_xy) load(p, entries, here, even);
-        while (here < p.taps_xy) {
-            const u32 after = next(here + 1);
-            if (after < p.taps_xy) load(p, entries, after, odd);
-            multiply(even, mask, here, weights);
-            if (after >= p.taps_xy) break;
-            here = next(after + 1);
-            if (here < p.taps_xy) load(p, entries, here, even);
-            multiply(odd, mask, after, weights);
+        const u8* features = reinterpret_cast<const u8*>(p.features + (lane % 4) * (CIN / 4));
+        Value ring[DEPTH][4];
+#pragma unroll
+        for (int tap = 0; tap < DEPTH; ++tap) fetch(features, entries, tap, ring[tap]);
+#pragma unroll
+        for (int tap = 0; tap < TAPS; ++tap) {
+            // With few neighbours many taps are empty for the whole warp; with many a test costs more.
+            if (CIN == 32 || taps >> tap & 1) multiply(ring[tap % DEPTH], weights, tap);
+            if (tap + DEPTH < TAPS) fetch(features, entries, tap + DEPTH, ring[tap % DEPTH]);
         }
         finish(p, first, rows);
         __syncwarp();
@@ -148,15 +146,20 @@ struct Resident {
 template <int CIN, int COUT, bool DENSE>
 __device__ __forceinline__ void resident(const SparseConvParams& p) {
     extern __shared__ __align__(128) u8 shared[];
-    const u32 bytes = p.taps_xy * DZ * Resident<CIN, COUT, DENSE>::TAP_BYTES;
-    for (u32 at = threadIdx.x * 16; at < bytes; at += blockDim.x * 16) {
+    constexpr u32 bytes = TAPS * Resident<CIN, COUT, DENSE>::TAP_BYTES;
+    const u32 given = p.taps_xy * DZ * Resident<CIN, COUT, DENSE>::TAP_BYTES;
+    for (u32 at = threadIdx.x * 16; at < given; at += blockDim.x * 16) {
         copy16_async(shared_address(shared + at), reinterpret_cast<const u8*>(p.weights) + at);
+    }
+    // Taps that the kernel lacks meet rows of zeros; their weights must be numbers all the same.
+    for (u32 at = given + threadIdx.x * 16; at < bytes; at += blockDim.x * 16) {
+        *reinterpret_cast<uint4*>(shared + at) = make_uint4(0, 0, 0, 0);
     }
     commit_copies();
     wait_copies<0>();
     __syncthreads();
     const u32 warp = threadIdx.x / WARP;
-    u32* entries = reinterpret_cast<u32*>(shared + bytes) + warp * p.taps_xy * WARP;
+    u32* entries = reinterpret_cast<u32*>(shared + bytes) + warp * (TAPS / DZ) * WARP;
     const u32 rows = *p.rows;
     Resident<CIN, COUT, DENSE> gemm;
     const u32 stride = gridDim.x * RESIDENT_WARPS * WARP;

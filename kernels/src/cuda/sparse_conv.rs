@@ -267,7 +267,7 @@ impl Plan {
             threads,
             shared_bytes: STAGES * chunk * block * 2 + shape.taps / SLOTS_Z * STREAMED_ROWS * 4,
         };
-        let entries = shape.taps / SLOTS_Z * 32 * 4 * RESIDENT_WARPS;
+        let entries = MOST_COLUMNS * 32 * 4 * RESIDENT_WARPS;
         let resident = |kernel| Self {
             kernel,
             shape,
@@ -275,7 +275,7 @@ impl Plan {
             chunk: shape.inputs,
             block: shape.columns,
             threads: RESIDENT_WARPS * 32,
-            shared_bytes: shape.taps * shape.inputs * shape.columns * 2 + entries,
+            shared_bytes: MOST_COLUMNS * SLOTS_Z * shape.inputs * shape.columns * 2 + entries,
         };
         let wide = shape.columns.is_multiple_of(128);
         let of = |rows, map| if dense { map } else { rows };
