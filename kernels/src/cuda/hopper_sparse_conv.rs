@@ -46,30 +46,9 @@ impl HopperPlan {
     pub(super) fn choose(shape: PackedShape, dense: bool) -> Option<Self> {
         let of = |rows, map| if dense { map } else { rows };
         let (kernel, stages) = match (shape.inputs, shape.columns) {
-            (16, 16) => (
-                of("hopper_sparse_conv_16_16", "hopper_sparse_conv_16_16_dense"),
-                3,
-                128,
-            ),
-            (16, 32) => (
-                of("hopper_sparse_conv_16_32", "hopper_sparse_conv_16_32_dense"),
-                3,
-                128,
-            ),
-            (32, 16) => (
-                of("hopper_sparse_conv_32_16", "hopper_sparse_conv_32_16_dense"),
-                3,
-                128,
-            ),
-            (32, 32) => (
-                of("hopper_sparse_conv_32_32", "hopper_sparse_conv_32_32_dense"),
-                3,
-                128,
-            ),
             (32, 64) => (
                 of("hopper_sparse_conv_32_64", "hopper_sparse_conv_32_64_dense"),
                 6,
-                256,
             ),
             (64, 64) => (
                 of("hopper_sparse_conv_64_64", "hopper_sparse_conv_64_64_dense"),
