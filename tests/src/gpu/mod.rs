@@ -1,0 +1,3 @@
+//! Device kernels against their CPU twins.
+
+pub mod points;

@@ -1,0 +1,57 @@
+//! Points to voxels to rulebooks on the device, against the CPU twins, bit for bit.
+//!
+//! In: random and adversarial clouds, and the set behind `BEVFUSION_GPU_DATA` (a file of float32 rows x, y,
+//! z (m), intensity, age (s)). Out: rows of the report; times as remarks.
+
+mod cases;
+mod compare;
+mod expected;
+mod rig;
+mod scene;
+mod timing;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bevfusion_kernels::driver::{Context, DriverError};
+
+use crate::report::Report;
+
+/// Compares everything. `quick` takes the small cases only and measures nothing: for checkers that slow
+/// the device down.
+pub fn run(context: &Arc<Context>, report: &mut Report, quick: bool) {
+    for case in cases::all(quick) {
+        let outcome = compare::case(context, &case, report);
+        record(report, &case.setup.name, outcome);
+    }
+    if quick {
+        return;
+    }
+    let outcome = std::env::var_os("BEVFUSION_GPU_DATA").map(|path| real(context, &path, report));
+    match outcome {
+        Some(outcome) => record(report, "recorded cloud", outcome),
+        None => report.failure("recorded cloud", "BEVFUSION_GPU_DATA names no file"),
+    }
+}
+
+fn real(
+    context: &Arc<Context>,
+    path: &std::ffi::OsStr,
+    report: &mut Report,
+) -> Result<(), DriverError> {
+    let rows = match scene::read_rows(Path::new(path)) {
+        Ok(rows) => rows,
+        Err(error) => {
+            report.failure("recorded cloud", error.to_string());
+            return Ok(());
+        }
+    };
+    compare::case(context, &cases::recorded(&rows), report)?;
+    timing::run(context, &rows, report)
+}
+
+fn record(report: &mut Report, name: &str, outcome: Result<(), DriverError>) {
+    if let Err(error) = outcome {
+        report.failure(name, error.to_string());
+    }
+}
