@@ -16,13 +16,10 @@ namespace bev {
 
 constexpr u32 MAX_MAPS = 12;
 constexpr u32 LEVEL_THREADS = 1024;
-constexpr u32 RANK_THREADS = 256;
 constexpr u32 MAP_THREADS = 256;
-// Columns of a level whose sites are counted together.
-constexpr u32 LEVEL_CHUNK = 1024;
-constexpr u32 COLUMNS_PER_THREAD = LEVEL_CHUNK / RANK_THREADS;
+// Columns of a thread in large levels.
+constexpr u32 WIDE_ROWS = 4;
 constexpr u32 TILE_ROWS = 128;
-constexpr u32 NO_CUT = 0xffffffffu;
 
 struct Geometry {
     i32 kernel[3];
@@ -34,33 +31,17 @@ struct Geometry {
 };
 
 struct LevelParams {
+    FrameCounts* counts;
     const u64* input_words;
-    u64* words;
-    const u32* input_counts;  // per chunk; null for level 0, which is cut already
-    u32* chunk_counts;
-    Geometry geometry;
-    u32 columns;
-    u32 input_chunks;
-    u32 input_capacity;
-    u32 spare;
-};
-
-struct RankLevel {
     u64* words;
     u32* prefix;
     u32* site;
-    const u32* chunk_counts;
-    u32 chunks;
-    u32 first_block;
+    u32* chunk_counts;
+    Geometry geometry;
+    u32 columns;
     u32 capacity;
     u32 level;
-};
-
-struct RankParams {
-    FrameCounts* counts;
-    u32 levels;
     u32 spare;
-    RankLevel level[MAX_LEVELS];
 };
 
 struct MapParams {
@@ -77,8 +58,9 @@ struct MapParams {
 
 struct MapsParams {
     const FrameCounts* counts;
+    u32* chunk_counts;  // of all levels
+    u32 chunks;
     u32 maps;
-    u32 spare;
     MapParams map[MAX_MAPS];
 };
 
@@ -114,50 +96,8 @@ __device__ u64 output_word(u64 word, const Geometry& g) {
     return g.output[2] == 64 ? out : out & bits_below(g.output[2]);
 }
 
-// Where a level is cut: its site of rank `capacity`, or NO_CUT. Uniform over the block.
-__device__ u32 cut_of(const LevelParams& p, u32* scratch) {
-    __shared__ u32 found[2];
-    if (p.input_counts == nullptr) {
-        return NO_CUT;
-    }
-    const ChunkStart start = chunk_start<LEVEL_THREADS>(p.input_counts, 0, p.input_chunks, scratch);
-    if (start.all <= p.input_capacity) {
-        return NO_CUT;
-    }
-    for (u32 base = 0, before = 0; base < p.input_chunks; base += LEVEL_THREADS) {
-        const u32 chunk = base + threadIdx.x;
-        const u32 count = chunk < p.input_chunks ? p.input_counts[chunk] : 0;
-        u32 all;
-        const u32 rank = before + scan_block<LEVEL_THREADS>(count, scratch, all);
-        if (rank <= p.input_capacity && p.input_capacity < rank + count) {
-            found[0] = chunk;
-            found[1] = rank;
-        }
-        before += all;
-    }
-    __syncthreads();
-    const u32 column = found[0] * LEVEL_CHUNK + threadIdx.x, before = found[1];
-    u64 word = p.input_words[column];
-    u32 all;
-    u32 rank = before + scan_block<LEVEL_THREADS>(__popcll(word), scratch, all);
-    for (; word != 0; word &= word - 1, ++rank) {
-        if (rank == p.input_capacity) {
-            found[0] = column * 64 + __ffsll(word) - 1;
-        }
-    }
-    __syncthreads();
-    return found[0];
-}
-
-__device__ __forceinline__ u64 word_before(u64 word, u32 column, u32 cut) {
-    if (column < cut / 64) {
-        return word;
-    }
-    return column == cut / 64 ? word & bits_below(cut % 64) : 0;
-}
-
 template <i32 KX, i32 KY>
-__device__ __forceinline__ u64 gather_columns(const LevelParams& p, i32 x, i32 y, u32 cut) {
+__device__ __forceinline__ u64 gather_columns(const LevelParams& p, i32 x, i32 y) {
     const Geometry& g = p.geometry;
     const i32 kernel_x = KX > 0 ? KX : g.kernel[0], kernel_y = KY > 0 ? KY : g.kernel[1];
     u64 word = 0;
@@ -168,36 +108,11 @@ __device__ __forceinline__ u64 gather_columns(const LevelParams& p, i32 x, i32 y
             const i32 in_x = x * g.stride[0] - g.padding[0] + kx;
             const i32 in_y = y * g.stride[1] - g.padding[1] + ky;
             if (in_x >= 0 && in_x < g.input[0] && in_y >= 0 && in_y < g.input[1]) {
-                const u32 column = in_x * g.input[1] + in_y;
-                word |= word_before(p.input_words[column], column, cut);
+                word |= p.input_words[in_x * g.input[1] + in_y];
             }
         }
     }
     return word;
-}
-
-// Occupancy of a level from that of the level before; one thread per column.
-extern "C" __global__ void __launch_bounds__(LEVEL_THREADS) rulebook_level(PARAMS LevelParams p) {
-    __shared__ u32 scratch[SCAN_WORDS<LEVEL_THREADS>];
-    const Geometry& g = p.geometry;
-    const u32 cut = cut_of(p, scratch);
-    const u32 column = blockIdx.x * LEVEL_CHUNK + threadIdx.x;
-    u64 word = 0;
-    if (column < p.columns) {
-        const i32 x = column / g.output[1], y = column % g.output[1];
-        if (g.kernel[0] == 3 && g.kernel[1] == 3) {
-            word = gather_columns<3, 3>(p, x, y, cut);
-        } else {
-            word = gather_columns<0, 0>(p, x, y, cut);
-        }
-        word = output_word(word, g);
-        p.words[column] = word;
-    }
-    u32 sites;
-    scan_block<LEVEL_THREADS>(__popcll(word), scratch, sites);
-    if (threadIdx.x == 0) {
-        p.chunk_counts[blockIdx.x] = sites;
-    }
 }
 
 // The lowest `count` set bits.
@@ -209,50 +124,64 @@ __device__ u64 lowest_bits(u64 word, u32 count) {
     return kept;
 }
 
-// Ranks and sites of all levels; one block per chunk of columns.
-extern "C" __global__ void __launch_bounds__(RANK_THREADS) rulebook_rank(PARAMS RankParams p) {
-    __shared__ u32 scratch[SCAN_WORDS<RANK_THREADS>];
-    u32 number = 0;
-    while (number + 1 < p.levels && p.level[number + 1].first_block <= blockIdx.x) {
-        ++number;
+__device__ __forceinline__ u64 level_word(const LevelParams& p, u32 column) {
+    const Geometry& g = p.geometry;
+    if (column >= p.columns) {
+        return 0;
     }
-    const RankLevel& level = p.level[number];
-    const u32 chunk = blockIdx.x - level.first_block;
-    const ChunkStart start = chunk_start<RANK_THREADS>(level.chunk_counts, chunk, level.chunks, scratch);
-    if (chunk == 0 && threadIdx.x == 0) {
-        p.counts->sites[level.level] = start.all;
-        p.counts->rows[level.level] = min(start.all, level.capacity);
+    const i32 x = column / g.output[1], y = column % g.output[1];
+    const bool usual = g.kernel[0] == 3 && g.kernel[1] == 3;
+    return output_word(usual ? gather_columns<3, 3>(p, x, y) : gather_columns<0, 0>(p, x, y), g);
+}
+
+// Cuts the column at the level's capacity.
+__device__ __forceinline__ void emit_column(const LevelParams& p, u32 column, u64 word, u32 rank) {
+    if (rank + __popcll(word) > p.capacity) {
+        word = lowest_bits(word, p.capacity - min(rank, p.capacity));
     }
-    if (level.chunk_counts[chunk] == 0) {
-        return;
+    p.words[column] = word;
+    if (word != 0) {
+        p.prefix[column] = rank;
     }
-    const u32 first = chunk * LEVEL_CHUNK + threadIdx.x * COLUMNS_PER_THREAD;
-    u64 words[COLUMNS_PER_THREAD];
-    u32 mine = 0;
+    for (; word != 0; word &= word - 1, ++rank) {
+        p.site[rank] = column * 64 + __ffsll(word) - 1;
+    }
+}
+
+// Occupancy, ranks and sites of a level from the occupancy of the level before.
+template <u32 ROWS>
+__device__ void make_level(const LevelParams& p) {
+    __shared__ u32 scratch[SCAN_WORDS<LEVEL_THREADS>];
+    const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    const u32 first = (blockIdx.x * LEVEL_THREADS + warp * WARP) * ROWS + lane;
+    u64 words[ROWS];
+    u32 counts[ROWS], ranks[ROWS], sites;
 #pragma unroll
-    for (u32 i = 0; i < COLUMNS_PER_THREAD; i += 2) {
-        const ulonglong2 pair = *reinterpret_cast<const ulonglong2*>(level.words + first + i);
-        words[i] = pair.x, words[i + 1] = pair.y;
-        mine += __popcll(pair.x) + __popcll(pair.y);
+    for (u32 row = 0; row < ROWS; ++row) {
+        words[row] = level_word(p, first + row * WARP);
+        counts[row] = __popcll(words[row]);
     }
-    u32 sites;
-    u32 rank = start.before + scan_block<RANK_THREADS>(mine, scratch, sites);
+    scan_rows<LEVEL_THREADS>(counts, ranks, scratch, sites);
+    const u32 before = sum_before<LEVEL_THREADS>(p.chunk_counts, sites, scratch);
+    if (blockIdx.x + 1 == gridDim.x && threadIdx.x == 0) {
+        p.counts->sites[p.level] = before + sites;
+        p.counts->rows[p.level] = min(before + sites, p.capacity);
+    }
 #pragma unroll
-    for (u32 i = 0; i < COLUMNS_PER_THREAD; ++i) {
-        u64 word = words[i];
-        const u32 here = __popcll(word);
-        if (rank + here > level.capacity) {
-            word = lowest_bits(word, level.capacity - min(rank, level.capacity));
-            level.words[first + i] = word;
+    for (u32 row = 0; row < ROWS; ++row) {
+        const u32 column = first + row * WARP;
+        if (column < p.columns) {
+            emit_column(p, column, words[row], before + ranks[row]);
         }
-        if (word != 0) {
-            level.prefix[first + i] = rank;
-        }
-        for (u32 row = rank; word != 0; word &= word - 1, ++row) {
-            level.site[row] = (first + i) * 64 + __ffsll(word) - 1;
-        }
-        rank += here;
     }
+}
+
+extern "C" __global__ void __launch_bounds__(LEVEL_THREADS) rulebook_level(PARAMS LevelParams p) {
+    make_level<1>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(LEVEL_THREADS, 1) rulebook_level_wide(PARAMS LevelParams p) {
+    make_level<WIDE_ROWS>(p);
 }
 
 // Input column of a tap, or none.
@@ -310,6 +239,11 @@ __device__ void fill_any_taps(const MapParams& map, i32 x, i32 y, i32 z, u32* ou
 
 // All maps of the network; one thread per map and output row.
 extern "C" __global__ void __launch_bounds__(MAP_THREADS) rulebook_maps(PARAMS MapsParams p) {
+    // For the next frame.
+    const u32 thread = blockIdx.x * MAP_THREADS + threadIdx.x;
+    if (thread < p.chunks) {
+        p.chunk_counts[thread] = 0;
+    }
     u32 number = 0;
     while (number + 1 < p.maps && p.map[number + 1].first_block <= blockIdx.x) {
         ++number;

@@ -20,10 +20,10 @@ use crate::reference::rulebook::ConvGeometry;
 
 const MAX_MAPS: usize = 12;
 const LEVEL_THREADS: u32 = 1024;
-const RANK_THREADS: u32 = 256;
 const MAP_THREADS: u32 = 256;
-/// Columns of a level whose sites are counted together.
-const CHUNK: usize = 1024;
+/// Columns of a thread in levels with at least as many columns.
+const WIDE_ROWS: usize = 4;
+const WIDE_COLUMNS: usize = 200_000;
 
 /// How a level comes from the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,37 +57,17 @@ struct Geometry {
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 struct LevelParams {
+    counts: u64,
     input_words: u64,
-    words: u64,
-    input_counts: u64,
-    chunk_counts: u64,
-    geometry: Geometry,
-    columns: u32,
-    input_chunks: u32,
-    input_capacity: u32,
-    spare: u32,
-}
-
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-struct RankLevel {
     words: u64,
     prefix: u64,
     site: u64,
     chunk_counts: u64,
-    chunks: u32,
-    first_block: u32,
+    geometry: Geometry,
+    columns: u32,
     capacity: u32,
     level: u32,
-}
-
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-struct RankParams {
-    counts: u64,
-    levels: u32,
     spare: u32,
-    level: [RankLevel; MAX_LEVELS],
 }
 
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -108,8 +88,9 @@ struct MapParams {
 #[repr(C)]
 struct MapsParams {
     counts: u64,
+    chunk_counts: u64,
+    chunks: u32,
     maps: u32,
-    spare: u32,
     map: [MapParams; MAX_MAPS],
 }
 
@@ -124,7 +105,38 @@ pub struct Level {
     pub site: DeviceSlice<u32>,
     words: DeviceSlice<u64>,
     prefix: DeviceSlice<u32>,
-    chunk_counts: Option<DeviceSlice<u32>>,
+}
+
+/// Which of two kernels makes a level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Width {
+    /// A column per thread.
+    Narrow = 0,
+    /// [`WIDE_ROWS`] columns per thread.
+    Wide = 1,
+}
+
+impl Level {
+    fn columns(&self) -> usize {
+        self.shape[0] * self.shape[1]
+    }
+
+    fn width(&self) -> Width {
+        if self.columns() < WIDE_COLUMNS {
+            Width::Narrow
+        } else {
+            Width::Wide
+        }
+    }
+
+    /// Blocks that make the level; each counts the sites of its columns.
+    fn chunks(&self) -> usize {
+        let rows = match self.width() {
+            Width::Narrow => 1,
+            Width::Wide => WIDE_ROWS,
+        };
+        self.columns().div_ceil(rows * LEVEL_THREADS as usize)
+    }
 }
 
 /// The rulebook of one convolution on the device.
@@ -145,16 +157,15 @@ pub struct PackedMap {
 /// Builds all rulebooks of a frame.
 #[derive(Debug)]
 pub struct Rulebooks {
-    level: Function,
-    rank: (Function, Launch),
     fill: (Function, Launch),
-    level_params: Vec<(LevelParams, Launch)>,
-    rank_params: RankParams,
+    level: [Function; 2],
+    level_params: Vec<(LevelParams, Launch, Width)>,
     maps_params: MapsParams,
     levels: Vec<Level>,
     submanifold: Vec<Option<PackedMap>>,
     strided: Vec<PackedMap>,
     rows: DeviceSlice<u32>,
+    _chunk_counts: DeviceSlice<u32>,
     _voxels: VoxelBuffers,
 }
 
@@ -173,27 +184,23 @@ impl Rulebooks {
         let levels = take_levels(arena, voxelize, config)?;
         let strided = take_strided(arena, &levels, config)?;
         let submanifold = take_submanifold(arena, &levels, config)?;
-        let counts: &DeviceSlice<FrameCounts> = &voxelize.buffers().counts;
-        let level_params = strided
-            .iter()
-            .map(|map| level_params(&levels, map))
-            .collect();
-        let (rank_params, rank_blocks) = rank_params(&levels, counts.address());
+        let counts = &voxelize.buffers().counts;
+        let chunks = levels.iter().skip(1).map(Level::chunks);
+        let chunk_counts = arena.take_zeroed("sites of chunks", chunks.sum())?;
+        let level_params = level_params(&levels, &strided, counts, &chunk_counts);
         let maps: Vec<&PackedMap> = submanifold.iter().flatten().chain(&strided).collect();
-        let (maps_params, map_blocks) = maps_params(&levels, &maps, counts.address());
+        let (maps_params, map_blocks) = maps_params(&levels, &maps, counts, &chunk_counts);
         let module = Module::load(context, &images::RULEBOOK)?;
         Ok(Self {
-            level: module.function("rulebook_level", 0)?,
-            rank: (
-                module.function("rulebook_rank", 0)?,
-                Launch::row(rank_blocks, RANK_THREADS),
-            ),
+            level: [
+                module.function("rulebook_level", 0)?,
+                module.function("rulebook_level_wide", 0)?,
+            ],
             fill: (
                 module.function("rulebook_maps", 0)?,
                 Launch::row(map_blocks, MAP_THREADS),
             ),
             level_params,
-            rank_params,
             maps_params,
             levels,
             submanifold,
@@ -201,6 +208,7 @@ impl Rulebooks {
             rows: counts
                 .cast::<u32>()
                 .part(FrameCounts::ROWS_WORD, MAX_LEVELS),
+            _chunk_counts: chunk_counts,
             _voxels: voxelize.buffers().clone(),
         })
     }
@@ -229,19 +237,16 @@ impl Rulebooks {
         self.strided.get(level)
     }
 
-    /// One launch per strided convolution and two more.
+    /// One launch per strided convolution and one more.
     ///
     /// # Errors
     /// When the driver refuses.
     pub fn enqueue(&self, stream: &Stream) -> Result<(), DriverError> {
-        for (params, launch) in &self.level_params {
+        for (params, launch, width) in &self.level_params {
+            let level = &self.level[*width as usize];
             // SAFETY: the struct mirrors the kernel's; its addresses belong to slices of `self`, with a
             // place for every column of every chunk.
-            unsafe { self.level.launch(stream, *launch, params) }?;
-        }
-        if !self.level_params.is_empty() {
-            // SAFETY: as above; sites beyond a level's capacity are not written.
-            unsafe { self.rank.0.launch(stream, self.rank.1, &self.rank_params) }?;
+            unsafe { level.launch(stream, *launch, params) }?;
         }
         // SAFETY: as above; rows end at the row stride.
         unsafe { self.fill.0.launch(stream, self.fill.1, &self.maps_params) }
@@ -260,7 +265,6 @@ fn take_levels(
         site: from.site.clone(),
         words: from.words.clone(),
         prefix: from.prefix.clone(),
-        chunk_counts: None,
     }];
     let mut shape = voxelize.sparse_shape();
     for (number, strided) in (1..).zip(config.strided) {
@@ -268,15 +272,14 @@ fn take_levels(
         if shape.contains(&0) || shape[2] > COLUMN_CELLS {
             return fail(format!("level {number} has shape {shape:?}"));
         }
-        let chunks = (shape[0] * shape[1]).div_ceil(CHUNK);
+        let columns = shape[0] * shape[1];
         let name = |what: &str| format!("{what} {number}");
         levels.push(Level {
             shape,
             capacity: strided.capacity,
             site: arena.take(&name("sites"), strided.capacity)?,
-            words: arena.take_zeroed(&name("occupancy"), chunks * CHUNK)?,
-            prefix: arena.take(&name("ranks"), chunks * CHUNK)?,
-            chunk_counts: Some(arena.take_zeroed(&name("sites of chunks"), chunks)?),
+            words: arena.take_zeroed(&name("occupancy"), columns)?,
+            prefix: arena.take(&name("ranks"), columns)?,
         });
     }
     Ok(levels)
@@ -336,59 +339,50 @@ fn geometry(levels: &[Level], map: &PackedMap) -> Geometry {
     }
 }
 
-fn level_params(levels: &[Level], map: &PackedMap) -> (LevelParams, Launch) {
-    let (input, output) = (&levels[map.input_level], &levels[map.output_level]);
-    let counts = |level: &Level| {
-        level
-            .chunk_counts
-            .as_ref()
-            .map_or((0, 0), |c| (c.address(), c.len()))
-    };
-    let (input_counts, input_chunks) = counts(input);
-    let (chunk_counts, chunks) = counts(output);
-    let params = LevelParams {
-        input_words: input.words.address(),
-        words: output.words.address(),
-        input_counts,
-        chunk_counts,
-        geometry: geometry(levels, map),
-        columns: (output.shape[0] * output.shape[1]) as u32,
-        input_chunks: input_chunks as u32,
-        input_capacity: input.capacity as u32,
-        spare: 0,
-    };
-    (params, Launch::row(chunks as u32, LEVEL_THREADS))
+fn level_params(
+    levels: &[Level],
+    strided: &[PackedMap],
+    counts: &DeviceSlice<FrameCounts>,
+    chunk_counts: &DeviceSlice<u32>,
+) -> Vec<(LevelParams, Launch, Width)> {
+    let mut first = 0;
+    let params = strided.iter().map(|map| {
+        let (input, output) = (&levels[map.input_level], &levels[map.output_level]);
+        let chunks = output.chunks();
+        let own_counts = chunk_counts.part(first, chunks);
+        first += chunks;
+        let params = LevelParams {
+            counts: counts.address(),
+            input_words: input.words.address(),
+            words: output.words.address(),
+            prefix: output.prefix.address(),
+            site: output.site.address(),
+            chunk_counts: own_counts.address(),
+            geometry: geometry(levels, map),
+            columns: output.columns() as u32,
+            capacity: output.capacity as u32,
+            level: map.output_level as u32,
+            spare: 0,
+        };
+        (
+            params,
+            Launch::row(chunks as u32, LEVEL_THREADS),
+            output.width(),
+        )
+    });
+    params.collect()
 }
 
-fn rank_params(levels: &[Level], counts: u64) -> (RankParams, u32) {
-    let mut params = RankParams {
-        counts,
-        ..Zeroable::zeroed()
-    };
-    let mut blocks = 0;
-    for (number, level) in levels.iter().enumerate() {
-        let Some(chunk_counts) = &level.chunk_counts else {
-            continue;
-        };
-        params.level[params.levels as usize] = RankLevel {
-            words: level.words.address(),
-            prefix: level.prefix.address(),
-            site: level.site.address(),
-            chunk_counts: chunk_counts.address(),
-            chunks: chunk_counts.len() as u32,
-            first_block: blocks,
-            capacity: level.capacity as u32,
-            level: number as u32,
-        };
-        params.levels += 1;
-        blocks += chunk_counts.len() as u32;
-    }
-    (params, blocks)
-}
-
-fn maps_params(levels: &[Level], maps: &[&PackedMap], counts: u64) -> (MapsParams, u32) {
+fn maps_params(
+    levels: &[Level],
+    maps: &[&PackedMap],
+    counts: &DeviceSlice<FrameCounts>,
+    chunk_counts: &DeviceSlice<u32>,
+) -> (MapsParams, u32) {
     let mut params = MapsParams {
-        counts,
+        counts: counts.address(),
+        chunk_counts: chunk_counts.address(),
+        chunks: chunk_counts.len() as u32,
         maps: maps.len() as u32,
         ..Zeroable::zeroed()
     };
@@ -408,7 +402,9 @@ fn maps_params(levels: &[Level], maps: &[&PackedMap], counts: u64) -> (MapsParam
         };
         blocks += map.shape.row_stride.div_ceil(MAP_THREADS as usize) as u32;
     }
-    (params, blocks)
+    // The kernel also clears the counts of chunks, one per thread.
+    let clearing = chunk_counts.len().div_ceil(MAP_THREADS as usize) as u32;
+    (params, blocks.max(clearing))
 }
 
 fn check_config(config: &RulebooksConfig<'_>) -> Result<(), DriverError> {

@@ -1,9 +1,9 @@
 // Points of all clouds of a frame into the key frame, their cells, and the occupancy of the grid.
 //
 // In: the frame header and the clouds, in pinned host or device memory. Out: `points[index][columns]`
-// float32 with index in the order of clouds then points, `cell[index]`, occupancy words with the number of
-// new cells of each chunk of columns, and counts. The arithmetic is that of the CPU twins `sweep` and
-// `voxelize`, operation by operation.
+// float32 with index in the order of clouds then points (zeros where a point is dropped), `cell[index]`,
+// occupancy words and counts. The arithmetic is that of the CPU twins `sweep` and `voxelize`, operation by
+// operation.
 
 #include "include/common.cuh"
 #include "include/frame.cuh"
@@ -26,9 +26,11 @@ struct BeginParams {
     FramePlan* plan;
     FrameCounts* counts;
     u64* words;
-    u32* cell_counts;
+    const u32* all_site;  // the cells that the frame before occupied
+    const u32* occupied;  // how many
+    u32* chunk_counts;
+    u32 chunks;
     u32 point_capacity;
-    u32 spare;
 };
 
 struct GatherParams {
@@ -37,7 +39,6 @@ struct GatherParams {
     float* points;
     u32* cell;
     u64* words;
-    u32* cell_counts;
     float range[6];
     float min[3];
     float size[3];
@@ -72,18 +73,16 @@ __device__ void plan_frame(const BeginParams& p, const FrameHeader& header) {
     p.counts->clipped = saturated(input - point);
 }
 
-// Block 0 fetches the header while the others clear a chunk of columns each.
+// Block 0 fetches the header while the others clear the columns that are not empty.
 extern "C" __global__ void __launch_bounds__(THREADS) sweep_begin(PARAMS BeginParams p) {
     __shared__ FrameHeader header;
     if (blockIdx.x > 0) {
-        const u32 chunk = blockIdx.x - 1;
-        uint4* words = reinterpret_cast<uint4*>(p.words + static_cast<u64>(chunk) * FRAME_CHUNK);
-#pragma unroll
-        for (u32 i = 0; i < FRAME_CHUNK / 2 / THREADS; ++i) {
-            words[i * THREADS + threadIdx.x] = make_uint4(0, 0, 0, 0);
+        const u32 thread = (blockIdx.x - 1) * THREADS + threadIdx.x;
+        if (thread < min(*p.occupied, p.point_capacity)) {
+            p.words[p.all_site[thread] / 64] = 0;
         }
-        if (threadIdx.x == 0) {
-            p.cell_counts[chunk] = 0;
+        if (thread < p.chunks) {
+            p.chunk_counts[thread] = 0;
         }
         return;
     }
@@ -136,7 +135,6 @@ __device__ const u8* stage_rows(u64 begin, u64 end, u8* bytes) {
             }
         }
     }
-    __syncthreads();
     return bytes + (begin - base);
 }
 
@@ -151,14 +149,14 @@ __device__ __forceinline__ bool inside(float v, float lower, float upper) {
 
 // Moves and judges a point; `values` receives the output columns.
 __device__ Fate move_point(const GatherParams& p, const CloudHeader& cloud, const u8* row,
-                           float (&moved)[3], float (&values)[MAX_COLUMNS]) {
+                           float (&values)[MAX_COLUMNS]) {
     const float x = load_value(row, cloud.xyz[0]);
     const float y = load_value(row, cloud.xyz[1]);
     const float z = load_value(row, cloud.xyz[2]);
     if (fabsf(x) < cloud.remove_close && fabsf(y) < cloud.remove_close) {
         return CLOSE;
     }
-    moved[0] = x, moved[1] = y, moved[2] = z;
+    float moved[3] = {x, y, z};
     if (cloud.has_transform) {
 #pragma unroll
         for (u32 axis = 0; axis < 3; ++axis) {
@@ -200,14 +198,6 @@ __device__ u32 cell_of(const GatherParams& p, const float (&point)[MAX_COLUMNS])
     return (cell[0] * p.shape_y + cell[1]) * 64 + cell[2];
 }
 
-__device__ void occupy(const GatherParams& p, u32 cell) {
-    const u32 column = cell / 64;
-    const u64 bit = 1ull << (cell % 64);
-    if ((atomicOr(p.words + column, bit) & bit) == 0) {
-        atomicAdd(p.cell_counts + column / FRAME_CHUNK, 1);
-    }
-}
-
 __device__ void count_fate(u32* counter, bool mine) {
     const u32 count = __syncthreads_count(mine);
     if (threadIdx.x == 0 && count > 0) {
@@ -215,51 +205,81 @@ __device__ void count_fate(u32* counter, bool mine) {
     }
 }
 
+// The part of a cloud that a block works on.
+struct Part {
+    u32 cloud;
+    u32 first;  // point of the cloud
+    u32 points;
+    u32 index;  // of that point in the frame
+};
+
+// False when the block has nothing to do. The plan is read once, by the lanes of each warp.
+__device__ bool find_part(const FramePlan& plan, Part& part) {
+    const u32 lane = threadIdx.x % WARP;
+    const bool entry = lane <= MAX_CLOUDS;
+    const u32 first_block = entry ? plan.first_block[lane] : 0xffffffffu;
+    const u32 first_point = entry ? plan.first_point[lane] : 0;
+    if (blockIdx.x >= __shfl_sync(ALL_LANES, first_block, MAX_CLOUDS)) {
+        return false;
+    }
+    // Of clouds that start at the same block, all but the last are empty.
+    part.cloud = __popc(__ballot_sync(ALL_LANES, first_block <= blockIdx.x)) - 1;
+    part.first = (blockIdx.x - __shfl_sync(ALL_LANES, first_block, part.cloud)) * THREADS;
+    const u32 start = __shfl_sync(ALL_LANES, first_point, part.cloud);
+    const u32 end = __shfl_sync(ALL_LANES, first_point, part.cloud + 1);
+    part.points = min(end - start - part.first, THREADS);
+    part.index = start + part.first;
+    return true;
+}
+
 extern "C" __global__ void __launch_bounds__(THREADS) sweep_gather(PARAMS GatherParams p) {
     __shared__ alignas(16) u8 bytes[THREADS * STAGED_STRIDE + 16];
-    const FramePlan& plan = *p.plan;
-    if (blockIdx.x >= plan.first_block[MAX_CLOUDS]) {
+    __shared__ CloudHeader cloud;
+    Part part;
+    if (!find_part(*p.plan, part)) {
         return;
     }
-    u32 number = 0;
-    while (plan.first_block[number + 1] <= blockIdx.x) {
-        ++number;
+    const CloudHeader& there = p.plan->header.cloud[part.cloud];
+    if (threadIdx.x < sizeof(CloudHeader) / sizeof(u32)) {
+        reinterpret_cast<u32*>(&cloud)[threadIdx.x] = reinterpret_cast<const u32*>(&there)[threadIdx.x];
     }
-    const CloudHeader& cloud = plan.header.cloud[number];
-    const u32 first = (blockIdx.x - plan.first_block[number]) * THREADS;
-    const u32 cloud_points = plan.first_point[number + 1] - plan.first_point[number];
-    const u32 here = min(cloud_points - first, THREADS);
-    const u64 begin = reinterpret_cast<u64>(cloud.address) + static_cast<u64>(first) * cloud.stride;
+    const u64 stride = there.stride;
+    const u64 begin = reinterpret_cast<u64>(there.address) + part.first * stride;
     const u8* rows = reinterpret_cast<const u8*>(begin);
-    if (cloud.stride <= STAGED_STRIDE) {
-        rows = stage_rows(begin, begin + here * cloud.stride, bytes);
+    if (stride <= STAGED_STRIDE) {
+        rows = stage_rows(begin, begin + part.points * stride, bytes);
     }
+    __syncthreads();
 
     Fate fate = KEPT;
     u32 cell = NO_POINT;
-    if (threadIdx.x < here) {
-        const u32 index = plan.first_point[number] + first + threadIdx.x;
-        float moved[3], values[MAX_COLUMNS];
-        fate = move_point(p, cloud, rows + static_cast<u64>(threadIdx.x) * cloud.stride, moved, values);
-        if (fate == KEPT) {
-            cell = cell_of(p, values);
-            float* out = p.points + static_cast<u64>(index) * p.columns;
-#pragma unroll
-            for (u32 j = 0; j < MAX_COLUMNS; ++j) {
-                if (j < p.columns) {
-                    out[j] = values[j];
-                }
-            }
-        }
-        p.cell[index] = cell;
+    float values[MAX_COLUMNS] = {};
+    if (threadIdx.x < part.points) {
+        fate = move_point(p, cloud, rows + threadIdx.x * stride, values);
+        cell = fate == KEPT ? cell_of(p, values) : NO_POINT;
+        p.cell[part.index + threadIdx.x] = cell;
         if (cell < NO_CELL) {
-            occupy(p, cell);
+            atomicOr(p.words + cell / 64, 1ull << (cell % 64));
         }
     }
     count_fate(&p.counts->close, fate == CLOSE);
     count_fate(&p.counts->non_finite, fate == NON_FINITE);
     count_fate(&p.counts->out_of_range, fate == OUT_OF_RANGE);
     count_fate(&p.counts->outside, cell == NO_CELL);
+
+    // The rows are read; their place serves to write whole lines.
+    float* staged = reinterpret_cast<float*>(bytes);
+#pragma unroll
+    for (u32 j = 0; j < MAX_COLUMNS; ++j) {
+        if (j < p.columns) {
+            staged[threadIdx.x * p.columns + j] = fate == KEPT ? values[j] : 0.0f;
+        }
+    }
+    __syncthreads();
+    float* out = p.points + static_cast<u64>(part.index) * p.columns;
+    for (u32 i = threadIdx.x; i < part.points * p.columns; i += THREADS) {
+        out[i] = staged[i];
+    }
 }
 
 }  // namespace bev

@@ -1,7 +1,7 @@
 //! Launcher of `sweep.cu`: the points of all clouds of a frame, their cells and the occupied cells.
 //!
 //! In: a [`FrameHeader`] and the clouds it names. Out, on the device: `points` `[capacity, columns]` float32
-//! in the order of clouds then points (with gaps where a point was dropped), `cell` `[capacity]`, the
+//! in the order of clouds then points (zeros where one was dropped), `cell` `[capacity]`, the
 //! occupancy of the grid and [`FrameCounts`].
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::reference::sweep::CloudPlacement;
 /// Threads of a block.
 const THREADS: u32 = 256;
 /// Columns of the grid whose cells are counted together.
-pub(super) const CHUNK: usize = 2048;
+pub(super) const CHUNK: usize = 16 * 1024;
 /// Cells of a column: bits of a word.
 pub(super) const COLUMN_CELLS: usize = 64;
 /// `source` of a column that holds the time lag, and of one that is read from the cloud.
@@ -62,9 +62,11 @@ struct BeginParams {
     plan: u64,
     counts: u64,
     words: u64,
-    cell_counts: u64,
+    all_site: u64,
+    occupied: u64,
+    chunk_counts: u64,
+    chunks: u32,
     point_capacity: u32,
-    spare: u32,
 }
 
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -75,7 +77,6 @@ struct GatherParams {
     points: u64,
     cell: u64,
     words: u64,
-    cell_counts: u64,
     range: [f32; 6],
     min: [f32; 3],
     size: [f32; 3],
@@ -89,16 +90,18 @@ struct GatherParams {
 /// What the sweep leaves on the device.
 #[derive(Clone, Debug)]
 pub struct SweepBuffers {
-    /// `[capacity, columns]`; only rows whose `cell` is not [`NO_POINT`](super::frame::NO_POINT) are of
-    /// this frame.
+    /// `[capacity, columns]`; zeros where `cell` is [`NO_POINT`](super::frame::NO_POINT).
     pub points: DeviceSlice<f32>,
     /// `[capacity]`: column · 64 + z, [`NO_POINT`](super::frame::NO_POINT) or
     /// [`NO_CELL`](super::frame::NO_CELL).
     pub cell: DeviceSlice<u32>,
     /// One word per (x, y) column of the sparse shape, y fastest: bit z is a cell with points.
     pub words: DeviceSlice<u64>,
-    /// Occupied cells of each chunk of columns.
-    pub(super) cell_counts: DeviceSlice<u32>,
+    /// All occupied cells of a frame, and how many: what the next frame clears.
+    pub(super) all_site: DeviceSlice<u32>,
+    pub(super) occupied: DeviceSlice<u32>,
+    /// Zero for each chunk of columns.
+    pub(super) chunk_counts: DeviceSlice<u32>,
     /// One struct, zeroed at the start of a frame.
     pub counts: DeviceSlice<FrameCounts>,
 }
@@ -110,7 +113,7 @@ pub struct Sweep {
     gather: Function,
     begin_params: BeginParams,
     gather_params: GatherParams,
-    chunks: u32,
+    clear_blocks: u32,
     point_capacity: usize,
     columns: usize,
     sparse_shape: [usize; 3],
@@ -138,7 +141,9 @@ impl Sweep {
             points: arena.take("points", capacity * columns)?,
             cell: arena.take("cells of points", capacity)?,
             words: arena.take_zeroed("occupancy 0", chunks * CHUNK)?,
-            cell_counts: arena.take_zeroed("cells of chunks", chunks)?,
+            all_site: arena.take("occupied cells", capacity)?,
+            occupied: arena.take_zeroed("number of occupied cells", 1)?,
+            chunk_counts: arena.take_zeroed("cells of chunks", chunks)?,
             counts: arena.take_zeroed("frame counts", 1)?,
         };
         let header = PinnedSlice::new(context, 1)?;
@@ -152,12 +157,14 @@ impl Sweep {
                 plan: plan.address(),
                 counts: buffers.counts.address(),
                 words: buffers.words.address(),
-                cell_counts: buffers.cell_counts.address(),
+                all_site: buffers.all_site.address(),
+                occupied: buffers.occupied.address(),
+                chunk_counts: buffers.chunk_counts.address(),
+                chunks: chunks as u32,
                 point_capacity: capacity as u32,
-                spare: 0,
             },
             gather_params: gather_params(config, &plan, &buffers),
-            chunks: chunks as u32,
+            clear_blocks: capacity.max(chunks).div_ceil(THREADS as usize) as u32,
             point_capacity: capacity,
             columns,
             sparse_shape: config.grid.sparse_shape,
@@ -212,12 +219,14 @@ impl Sweep {
         self.sparse_shape
     }
 
-    /// Two launches.
+    /// Two launches. A frame's sweep must be followed by its voxelisation, which notes what the next
+    /// sweep clears.
     ///
     /// # Errors
     /// When the driver refuses.
     pub fn enqueue(&self, stream: &Stream) -> Result<(), DriverError> {
-        let clear = Launch::row(self.chunks + 1, THREADS);
+        // The first block reads the header.
+        let clear = Launch::row(self.clear_blocks + 1, THREADS);
         // SAFETY: the struct mirrors the kernel's; its addresses belong to slices of `self`, with a place
         // for every column of every chunk.
         unsafe { self.begin.launch(stream, clear, &self.begin_params) }?;
@@ -245,7 +254,6 @@ fn gather_params(
         points: buffers.points.address(),
         cell: buffers.cell.address(),
         words: buffers.words.address(),
-        cell_counts: buffers.cell_counts.address(),
         range: config.range,
         min: config.grid.min,
         size: config.grid.size,

@@ -12,7 +12,11 @@
 namespace bev {
 
 constexpr u32 THREADS = 256;
-constexpr u32 COLUMNS_PER_THREAD = FRAME_CHUNK / THREADS;
+constexpr u32 RANK_THREADS = 1024;
+// Pairs of columns that a thread ranks.
+constexpr u32 RANK_ROWS = 8;
+// Columns whose cells are counted together.
+constexpr u32 CHUNK = 2 * RANK_ROWS * RANK_THREADS;
 constexpr u32 DROP_THREADS = 512;
 constexpr u32 MEAN_THREADS = 128;
 constexpr u32 EMPTY = 0xffffffffu;
@@ -29,12 +33,13 @@ struct VoxelizeParams {
     FrameCounts* counts;
     u64* words;
     u32* prefix;
-    const u32* cell_counts;
+    u32* chunk_counts;
     const u32* cell;
     const float* points;
-    u32* slots;     // [cells][max_points], first points of each cell ascending
+    u32* slots;     // [cells][slot_stride], first points of each cell ascending
     u32* site;      // [max_voxels]
-    u32* all_site;  // [cells], written when there are more cells than voxels
+    u32* all_site;  // [cells]
+    u32* occupied;  // their number, for the next frame
     u32* origin;    // [max_voxels], the cell's rank among all, in that case
     DropState* drop;
     u32* first_counts;
@@ -43,7 +48,7 @@ struct VoxelizeParams {
     u16* features;  // [max_voxels][channels]
     float lower[MAX_COLUMNS];
     float upper[MAX_COLUMNS];
-    u32 chunks;
+    u32 slot_stride;  // a multiple of 4
     u32 columns;
     u32 max_points;
     u32 max_voxels;
@@ -58,6 +63,7 @@ __device__ __forceinline__ u32 rank_of(const VoxelizeParams& p, u32 cell) {
 
 __device__ void finish_rank(const VoxelizeParams& p, u32 cells) {
     const u32 voxels = min(cells, p.max_voxels);
+    *p.occupied = cells;
     p.counts->sites[0] = cells;
     p.counts->rows[0] = voxels;
     p.counts->dropped_cells = cells - voxels;
@@ -67,43 +73,49 @@ __device__ void finish_rank(const VoxelizeParams& p, u32 cells) {
     }
 }
 
+__device__ __forceinline__ u32 emit_column(const VoxelizeParams& p, u32 column, u64 word, u32 rank) {
+    if (word != 0) {
+        p.prefix[column] = rank;
+    }
+    for (; word != 0; word &= word - 1, ++rank) {
+        const u32 site = column * 64 + __ffsll(word) - 1;
+        p.all_site[rank] = site;
+        if (rank < p.max_voxels) {
+            p.site[rank] = site;
+        }
+    }
+    return rank;
+}
+
 // One block ranks the cells of one chunk of columns and empties their slots.
-extern "C" __global__ void __launch_bounds__(THREADS) voxelize_rank(PARAMS VoxelizeParams p) {
-    __shared__ u32 scratch[SCAN_WORDS<THREADS>];
-    const u32 chunk = blockIdx.x;
-    const ChunkStart start = chunk_start<THREADS>(p.cell_counts, chunk, p.chunks, scratch);
-    if (chunk == 0 && threadIdx.x == 0) {
-        finish_rank(p, start.all);
-    }
-    if (p.cell_counts[chunk] == 0) {
-        return;
-    }
-    const u32 first = chunk * FRAME_CHUNK + threadIdx.x * COLUMNS_PER_THREAD;
-    ulonglong2 words[COLUMNS_PER_THREAD / 2];
-    const ulonglong2* from = reinterpret_cast<const ulonglong2*>(p.words + first);
-    u32 mine = 0;
+extern "C" __global__ void __launch_bounds__(RANK_THREADS) voxelize_rank(PARAMS VoxelizeParams p) {
+    __shared__ u32 scratch[SCAN_WORDS<RANK_THREADS>];
+    const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    const u32 first = blockIdx.x * CHUNK + warp * RANK_ROWS * 2 * WARP + 2 * lane;
+    ulonglong2 words[RANK_ROWS];
+    u32 counts[RANK_ROWS], ranks[RANK_ROWS], cells;
 #pragma unroll
-    for (u32 i = 0; i < COLUMNS_PER_THREAD / 2; ++i) {
-        words[i] = from[i];
-        mine += __popcll(words[i].x) + __popcll(words[i].y);
+    for (u32 row = 0; row < RANK_ROWS; ++row) {
+        words[row] = *reinterpret_cast<const ulonglong2*>(p.words + first + row * 2 * WARP);
     }
-    u32 cells;
-    u32 rank = start.before + scan_block<THREADS>(mine, scratch, cells);
-    u32* site = start.all > p.max_voxels ? p.all_site : p.site;
 #pragma unroll
-    for (u32 i = 0; i < COLUMNS_PER_THREAD; ++i) {
-        const u32 column = first + i;
-        u64 word = i % 2 == 0 ? words[i / 2].x : words[i / 2].y;
-        if (word != 0) {
-            p.prefix[column] = rank;
-        }
-        for (; word != 0; word &= word - 1) {
-            site[rank++] = column * 64 + __ffsll(word) - 1;
-        }
+    for (u32 row = 0; row < RANK_ROWS; ++row) {
+        counts[row] = __popcll(words[row].x) + __popcll(words[row].y);
     }
-    u32* slots = p.slots + static_cast<u64>(start.before) * p.max_points;
-    for (u32 i = threadIdx.x; i < cells * p.max_points; i += THREADS) {
-        slots[i] = EMPTY;
+    scan_rows<RANK_THREADS>(counts, ranks, scratch, cells);
+    const u32 before = sum_before<RANK_THREADS>(p.chunk_counts, cells, scratch);
+    if (blockIdx.x + 1 == gridDim.x && threadIdx.x == 0) {
+        finish_rank(p, before + cells);
+    }
+    uint4* slots = reinterpret_cast<uint4*>(p.slots + static_cast<u64>(before) * p.slot_stride);
+    for (u32 i = threadIdx.x; i < cells * (p.slot_stride / 4); i += RANK_THREADS) {
+        slots[i] = make_uint4(EMPTY, EMPTY, EMPTY, EMPTY);
+    }
+#pragma unroll
+    for (u32 row = 0; row < RANK_ROWS; ++row) {
+        const u32 column = first + row * 2 * WARP;
+        const u32 rank = emit_column(p, column, words[row].x, before + ranks[row]);
+        emit_column(p, column + 1, words[row].y, rank);
     }
 }
 
@@ -118,13 +130,19 @@ extern "C" __global__ void __launch_bounds__(THREADS) voxelize_assign(PARAMS Vox
     if (cell >= NO_CELL) {
         return;
     }
-    u32* slots = p.slots + static_cast<u64>(rank_of(p, cell)) * p.max_points;
-    // Slots only ever fall, so what is below now stays below.
-    if (*static_cast<volatile u32*>(slots + p.max_points - 1) < index) {
-        return;
+    u32* slots = p.slots + static_cast<u64>(rank_of(p, cell)) * p.slot_stride;
+    // Slots ascend and only ever fall: below one that is less than the index there is no place for it.
+    u32 start = 0;
+    while (start < p.max_points) {
+        const uint4 four = __ldcg(reinterpret_cast<const uint4*>(slots + start));
+        const u32 less = (four.x < index) + (four.y < index) + (four.z < index) + (four.w < index);
+        start += less;
+        if (less < 4) {
+            break;
+        }
     }
     u32 value = index;
-    for (u32 s = 0; s < p.max_points; ++s) {
+    for (u32 s = start; s < p.max_points; ++s) {
         const u32 old = atomicMin(slots + s, value);
         if (old == EMPTY) {
             return;
@@ -137,7 +155,7 @@ __device__ bool is_first(const VoxelizeParams& p, u32 index) {
     if (index >= p.counts->points || p.cell[index] >= NO_CELL) {
         return false;
     }
-    return p.slots[static_cast<u64>(rank_of(p, p.cell[index])) * p.max_points] == index;
+    return p.slots[static_cast<u64>(rank_of(p, p.cell[index])) * p.slot_stride] == index;
 }
 
 // Phase 1: the first-point that takes the last voxel.
@@ -153,7 +171,7 @@ __device__ void find_last_first(const VoxelizeParams& p, u32 chunk, u32 chunks, 
 }
 
 __device__ bool keeps(const VoxelizeParams& p, u32 rank) {
-    return p.slots[static_cast<u64>(rank) * p.max_points] <= p.drop->last_first;
+    return p.slots[static_cast<u64>(rank) * p.slot_stride] <= p.drop->last_first;
 }
 
 // Phase 2: clears the bits of cells without room and counts the others.
@@ -266,6 +284,31 @@ extern "C" __global__ void __launch_bounds__(DROP_THREADS) voxelize_drop(PARAMS 
     }
 }
 
+// Adds four points in their order; what is not there adds zero, which changes no sum that began as +0.
+__device__ u32 add_four(const VoxelizeParams& p, uint4 four, float (&sum)[MAX_COLUMNS]) {
+    const u32 slots[4] = {four.x, four.y, four.z, four.w};
+    float values[4][MAX_COLUMNS];
+    u32 count = 0;
+#pragma unroll
+    for (u32 s = 0; s < 4; ++s) {
+        const bool there = slots[s] != EMPTY;
+        count += there;
+        const float* point = p.points + static_cast<u64>(there ? slots[s] : 0) * p.columns;
+#pragma unroll
+        for (u32 j = 0; j < MAX_COLUMNS; ++j) {
+            values[s][j] = there && j < p.columns ? point[j] : 0.0f;
+        }
+    }
+#pragma unroll
+    for (u32 s = 0; s < 4; ++s) {
+#pragma unroll
+        for (u32 j = 0; j < MAX_COLUMNS; ++j) {
+            sum[j] = __fadd_rn(sum[j], values[s][j]);
+        }
+    }
+    return count;
+}
+
 // Sums in point order, as the twin does, then one division.
 __device__ u32 mean_of(const VoxelizeParams& p, const u32* slots, float (&mean)[MAX_COLUMNS]) {
     u32 count = 0;
@@ -273,18 +316,15 @@ __device__ u32 mean_of(const VoxelizeParams& p, const u32* slots, float (&mean)[
     for (u32 j = 0; j < MAX_COLUMNS; ++j) {
         mean[j] = 0.0f;
     }
-    for (; count < p.max_points; ++count) {
-        const u32 index = slots[count];
-        if (index == EMPTY) {
-            break;
+    const uint4* fours = reinterpret_cast<const uint4*>(slots);
+    uint4 next = fours[0];
+    for (u32 i = 1; next.x != EMPTY; ++i) {
+        const uint4 four = next;
+        next.x = EMPTY;
+        if (i < p.slot_stride / 4) {
+            next = fours[i];
         }
-        const float* point = p.points + static_cast<u64>(index) * p.columns;
-#pragma unroll
-        for (u32 j = 0; j < MAX_COLUMNS; ++j) {
-            if (j < p.columns) {
-                mean[j] = __fadd_rn(mean[j], point[j]);
-            }
-        }
+        count += add_four(p, four, mean);
     }
 #pragma unroll
     for (u32 j = 0; j < MAX_COLUMNS; ++j) {
@@ -342,7 +382,7 @@ extern "C" __global__ void __launch_bounds__(MEAN_THREADS) voxelize_mean(PARAMS 
     if (row < voxels) {
         const u32 rank = p.counts->sites[0] > p.max_voxels ? p.origin[row] : row;
         float mean[MAX_COLUMNS];
-        count = mean_of(p, p.slots + static_cast<u64>(rank) * p.max_points, mean);
+        count = mean_of(p, p.slots + static_cast<u64>(rank) * p.slot_stride, mean);
         u16* out = p.features + static_cast<u64>(row) * p.channels;
         if (p.frequencies == 0) {
             write_means(p, mean, out);

@@ -17,6 +17,7 @@ use crate::driver::{
 use crate::reference::fourier::FourierParams;
 
 const THREADS: u32 = 256;
+const RANK_THREADS: u32 = 1024;
 const DROP_THREADS: u32 = 512;
 const MEAN_THREADS: u32 = 128;
 /// Blocks that share the work of a frame with too many cells, and leave at once otherwise.
@@ -44,12 +45,13 @@ struct VoxelizeParams {
     counts: u64,
     words: u64,
     prefix: u64,
-    cell_counts: u64,
+    chunk_counts: u64,
     cell: u64,
     points: u64,
     slots: u64,
     site: u64,
     all_site: u64,
+    occupied: u64,
     origin: u64,
     drop: u64,
     first_counts: u64,
@@ -58,7 +60,7 @@ struct VoxelizeParams {
     features: u64,
     lower: [f32; MAX_COLUMNS],
     upper: [f32; MAX_COLUMNS],
-    chunks: u32,
+    slot_stride: u32,
     columns: u32,
     max_points: u32,
     max_voxels: u32,
@@ -87,7 +89,6 @@ pub struct VoxelBuffers {
 #[derive(Debug)]
 struct Scratch {
     slots: DeviceSlice<u32>,
-    all_site: DeviceSlice<u32>,
     origin: DeviceSlice<u32>,
     drop: DeviceSlice<u32>,
     first_counts: DeviceSlice<u32>,
@@ -136,7 +137,7 @@ impl Voxelize {
             functions: [
                 (
                     module.function("voxelize_rank", 0)?,
-                    Launch::row((from.words.len() / CHUNK) as u32, THREADS),
+                    Launch::row((from.words.len() / CHUNK) as u32, RANK_THREADS),
                 ),
                 (module.function("voxelize_assign", 0)?, points),
                 (
@@ -175,12 +176,34 @@ impl Voxelize {
         self.max_voxels
     }
 
-    /// Four launches.
+    /// Four launches: [`enqueue_sites`](Self::enqueue_sites) and
+    /// [`enqueue_features`](Self::enqueue_features).
     ///
     /// # Errors
     /// When the driver refuses.
     pub fn enqueue(&self, stream: &Stream) -> Result<(), DriverError> {
-        for (function, launch) in &self.functions {
+        self.enqueue_sites(stream)?;
+        self.enqueue_features(stream)
+    }
+
+    /// Which voxels there are, which is all that the rulebooks need; three launches.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub fn enqueue_sites(&self, stream: &Stream) -> Result<(), DriverError> {
+        self.launch(stream, &self.functions[..3])
+    }
+
+    /// Their features, after the sites; one launch.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub fn enqueue_features(&self, stream: &Stream) -> Result<(), DriverError> {
+        self.launch(stream, &self.functions[3..])
+    }
+
+    fn launch(&self, stream: &Stream, functions: &[(Function, Launch)]) -> Result<(), DriverError> {
+        for (function, launch) in functions {
             // SAFETY: the struct mirrors the kernels'; its addresses belong to slices of `self`, with room
             // for as many cells as there can be points.
             unsafe { function.launch(stream, *launch, &self.params) }?;
@@ -197,14 +220,18 @@ impl Scratch {
     ) -> Result<Self, DriverError> {
         let chunks = cells.div_ceil(DROP_THREADS as usize);
         Ok(Self {
-            slots: arena.take("points of voxels", cells * config.max_points)?,
-            all_site: arena.take("all sites 0", cells)?,
+            slots: arena.take("points of voxels", cells * slot_stride(config))?,
             origin: arena.take("ranks among all sites", config.max_voxels)?,
             drop: arena.take_zeroed("drop state", DROP_STATE_WORDS)?,
             first_counts: arena.take("first points of chunks", chunks)?,
             keep_counts: arena.take("kept cells of chunks", chunks)?,
         })
     }
+}
+
+/// Slots are read by fours.
+const fn slot_stride(config: &VoxelizeConfig<'_>) -> usize {
+    config.max_points.next_multiple_of(4)
 }
 
 fn params(
@@ -222,12 +249,13 @@ fn params(
         counts: buffers.counts.address(),
         words: buffers.words.address(),
         prefix: buffers.prefix.address(),
-        cell_counts: from.cell_counts.address(),
+        chunk_counts: from.chunk_counts.address(),
         cell: from.cell.address(),
         points: from.points.address(),
         slots: scratch.slots.address(),
         site: buffers.site.address(),
-        all_site: scratch.all_site.address(),
+        all_site: from.all_site.address(),
+        occupied: from.occupied.address(),
         origin: scratch.origin.address(),
         drop: scratch.drop.address(),
         first_counts: scratch.first_counts.address(),
@@ -236,7 +264,7 @@ fn params(
         features: buffers.features.address(),
         lower: bounds(|fourier| fourier.min),
         upper: bounds(|fourier| fourier.max),
-        chunks: from.cell_counts.len() as u32,
+        slot_stride: slot_stride(config) as u32,
         columns: sweep.columns() as u32,
         max_points: config.max_points as u32,
         max_voxels: config.max_voxels as u32,

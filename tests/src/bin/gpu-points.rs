@@ -15,6 +15,9 @@ struct Arguments {
     /// Small cases only, nothing measured.
     #[arg(long)]
     quick: bool,
+    /// The recorded cloud only.
+    #[arg(long, conflicts_with = "quick")]
+    recorded: bool,
     /// Print failures and times only.
     #[arg(long)]
     brief: bool,
@@ -23,7 +26,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut out = std::io::stdout().lock();
-    let report = match compare(arguments.quick) {
+    let report = match compare(&arguments) {
         Ok(report) => report,
         Err(error) => {
             let _closed = writeln!(std::io::stderr(), "error: {error}");
@@ -44,9 +47,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn compare(quick: bool) -> Result<Report, DriverError> {
+fn compare(arguments: &Arguments) -> Result<Report, DriverError> {
     let context = Context::new(0)?;
     let mut report = Report::default();
-    points::run(&context, &mut report, quick);
+    if arguments.quick {
+        points::run_quick(&context, &mut report);
+    } else if arguments.recorded {
+        points::run_recorded(&context, &mut report);
+    } else {
+        points::run(&context, &mut report);
+    }
     Ok(report)
 }

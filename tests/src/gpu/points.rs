@@ -17,21 +17,34 @@ use bevfusion_kernels::driver::{Context, DriverError};
 
 use crate::report::Report;
 
-/// Compares everything. `quick` takes the small cases only and measures nothing: for checkers that slow
-/// the device down.
-pub fn run(context: &Arc<Context>, report: &mut Report, quick: bool) {
-    for case in cases::all(quick) {
-        let outcome = compare::case(context, &case, report);
-        record(report, &case.setup.name, outcome);
+/// Compares everything, and measures.
+pub fn run(context: &Arc<Context>, report: &mut Report) {
+    run_quick(context, report);
+    for case in cases::long() {
+        compared(context, &case, report);
     }
-    if quick {
-        return;
+    run_recorded(context, report);
+}
+
+/// Only the small cases: for checkers that slow the device down.
+pub fn run_quick(context: &Arc<Context>, report: &mut Report) {
+    for case in cases::short() {
+        compared(context, &case, report);
     }
+}
+
+/// Only the recorded cloud.
+pub fn run_recorded(context: &Arc<Context>, report: &mut Report) {
     let outcome = std::env::var_os("BEVFUSION_GPU_DATA").map(|path| real(context, &path, report));
     match outcome {
         Some(outcome) => record(report, "recorded cloud", outcome),
         None => report.failure("recorded cloud", "BEVFUSION_GPU_DATA names no file"),
     }
+}
+
+fn compared(context: &Arc<Context>, case: &cases::Case, report: &mut Report) {
+    let outcome = compare::case(context, case, report);
+    record(report, &case.setup.name, outcome);
 }
 
 fn real(

@@ -11,8 +11,6 @@ namespace bev {
 constexpr u32 MAX_CLOUDS = 16;
 constexpr u32 MAX_COLUMNS = 8;
 constexpr u32 MAX_LEVELS = 8;
-// Columns of level 0 whose sites are counted together.
-constexpr u32 FRAME_CHUNK = 2048;
 // A point that the sweep filter dropped, and one that stayed but lies in no cell.
 constexpr u32 NO_POINT = 0xffffffffu;
 constexpr u32 NO_CELL = 0xfffffffeu;

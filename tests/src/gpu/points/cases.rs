@@ -16,8 +16,9 @@ pub(super) struct Case {
     pub(super) frames: Vec<Vec<Cloud>>,
 }
 
-pub(super) fn all(quick: bool) -> Vec<Case> {
-    let mut cases = vec![
+/// Small ones.
+pub(super) fn short() -> Vec<Case> {
+    vec![
         layouts(),
         crowded(),
         empty(),
@@ -26,16 +27,21 @@ pub(super) fn all(quick: bool) -> Vec<Case> {
         too_many_sites(),
         fourier(),
         other_kernels(),
-    ];
-    if !quick {
-        cases.push(sizes());
-        cases.push(one_point_per_voxel());
-        cases.push(large_grid());
-    }
-    cases
+        few_points_on_large_grid(),
+    ]
 }
 
-/// A grid of four chunks of columns with the levels of the nuScenes encoder.
+/// Others.
+pub(super) fn long() -> Vec<Case> {
+    vec![
+        sizes(),
+        one_point_per_voxel(),
+        many_points_per_voxel(),
+        large_grid(),
+    ]
+}
+
+/// A small grid with the levels of the nuScenes encoder.
 fn small(name: &str) -> Setup {
     let grid = PointGrid {
         min: [-4.8, -4.0, -5.0],
@@ -54,7 +60,7 @@ fn small(name: &str) -> Setup {
         max_voxels: 6000,
         channels: 16,
         fourier: None,
-        strided: encoder([9000, 5000, 600, 300]),
+        strided: encoder([30_000, 20_000, 3000, 960]),
         submanifold: vec![Some([3; 3]); 4],
     }
 }
@@ -312,6 +318,34 @@ fn one_point_per_voxel() -> Case {
     };
     Case {
         frames: vec![vec![cloud(25, 6000, &setup)]],
+        setup,
+    }
+}
+
+fn many_points_per_voxel() -> Case {
+    let setup = Setup {
+        max_points: 30,
+        ..small("30 points per voxel")
+    };
+    let crowd = |points| {
+        let range = [-0.3, -0.3, -0.3, 0.3, 0.3, 0.3];
+        Cloud::key(random_rows(&mut Noise(28), points, &range, 0.1))
+    };
+    Case {
+        frames: vec![vec![crowd(2000)], vec![crowd(5000), crowd(700)]],
+        setup,
+    }
+}
+
+fn few_points_on_large_grid() -> Case {
+    let setup = Setup {
+        point_capacity: 5000,
+        max_voxels: 4000,
+        strided: encoder([9000, 9000, 9000, 2000]),
+        ..full("few points on large grid")
+    };
+    Case {
+        frames: vec![vec![cloud(29, 3000, &setup)], vec![cloud(30, 5000, &setup)]],
         setup,
     }
 }

@@ -106,7 +106,7 @@ impl Noise {
     }
 }
 
-/// Points around `range`, a few of them far, broken or on the border of a cell.
+/// Points around `range`, half of them in clusters, a few far, broken or on the border of a cell.
 pub(super) fn random_rows(
     noise: &mut Noise,
     points: usize,
@@ -120,6 +120,13 @@ pub(super) fn random_rows(
             let margin = 0.02 * (upper - lower);
             noise.between(lower - margin, upper + margin)
         });
+        if noise.below(2) == 0 {
+            xyz = std::array::from_fn(|axis| {
+                let quarter = (range[axis + 3] - range[axis]) / 4.0;
+                let centre = range[axis] + (noise.below(4) as f32 + 0.5) * quarter;
+                centre + noise.between(-4.0, 4.0) * size
+            });
+        }
         let axis = noise.below(3);
         match noise.below(40) {
             0 => xyz[axis] = f32::NAN,

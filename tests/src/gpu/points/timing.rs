@@ -14,6 +14,9 @@ const REPLAYS: usize = 240;
 /// Runs in one graph, so that the start of a graph is shared.
 const RUNS: usize = 10;
 
+/// Puts one run of something on the stream.
+type Enqueue<'a> = &'a dyn Fn() -> Result<(), DriverError>;
+
 pub(super) fn run(
     context: &Arc<Context>,
     rows: &[f32],
@@ -62,7 +65,7 @@ fn measure(rig: &Rig, name: &str, report: &mut Report) -> Result<(), DriverError
         rig.sweep.enqueue(stream)?;
         rig.voxelize.enqueue(stream)
     };
-    let stages: [(&str, &dyn Fn() -> Result<(), DriverError>); 5] = [
+    let stages: [(&str, Enqueue<'_>); 5] = [
         ("all", &|| rig.enqueue()),
         ("sweep", &|| rig.sweep.enqueue(stream)),
         ("sweep + voxelise", &voxelized),
@@ -84,11 +87,7 @@ fn measure(rig: &Rig, name: &str, report: &mut Report) -> Result<(), DriverError
 }
 
 /// Median time of one of `runs` in a graph.
-fn microseconds(
-    rig: &Rig,
-    runs: usize,
-    enqueue: &dyn Fn() -> Result<(), DriverError>,
-) -> Result<f32, DriverError> {
+fn microseconds(rig: &Rig, runs: usize, enqueue: Enqueue<'_>) -> Result<f32, DriverError> {
     let graph = Graph::capture(&rig.stream, || (0..runs).try_for_each(|_| enqueue()))?;
     let context = rig.stream.context();
     let (start, end) = (Event::timing(context)?, Event::timing(context)?);
