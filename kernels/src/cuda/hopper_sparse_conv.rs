@@ -53,7 +53,6 @@ impl HopperPlan {
             (64, 64) => (
                 of("hopper_sparse_conv_64_64", "hopper_sparse_conv_64_64_dense"),
                 6,
-                256,
             ),
             (64, 128) => (
                 of(
@@ -61,7 +60,6 @@ impl HopperPlan {
                     "hopper_sparse_conv_64_128_dense",
                 ),
                 5,
-                256,
             ),
             (128, 128) => (
                 of(
@@ -69,7 +67,6 @@ impl HopperPlan {
                     "hopper_sparse_conv_128_128_dense",
                 ),
                 5,
-                256,
             ),
             _ => return None,
         };

@@ -1,5 +1,6 @@
 //! What the kernels compute on a GPU, held against the CPU twins.
 
 pub mod conv;
+pub mod points;
 mod random;
 pub mod timing;
