@@ -144,7 +144,9 @@ impl Drop for Context {
 fn device(ordinal: u32) -> Result<sys::CUdevice, DriverError> {
     let mut count = 0;
     // SAFETY: the number is written.
-    check("cuDeviceGetCount", unsafe { sys::cuDeviceGetCount(&raw mut count) })?;
+    check("cuDeviceGetCount", unsafe {
+        sys::cuDeviceGetCount(&raw mut count)
+    })?;
     let ordinal = i32::try_from(ordinal).unwrap_or(i32::MAX);
     if ordinal >= count {
         let code = format!("GPU {ordinal} was asked for, there are {count}");
@@ -152,7 +154,9 @@ fn device(ordinal: u32) -> Result<sys::CUdevice, DriverError> {
     }
     let mut device = 0;
     // SAFETY: `ordinal` is below the count; the handle is written.
-    check("cuDeviceGet", unsafe { sys::cuDeviceGet(&raw mut device, ordinal) })?;
+    check("cuDeviceGet", unsafe {
+        sys::cuDeviceGet(&raw mut device, ordinal)
+    })?;
     Ok(device)
 }
 

@@ -54,7 +54,9 @@ pub enum DriverError {
         problem: String,
     },
     /// Memory was asked of a sealed arena.
-    #[error("the device arena is sealed: {bytes} bytes for {name:?} were asked for after the build")]
+    #[error(
+        "the device arena is sealed: {bytes} bytes for {name:?} were asked for after the build"
+    )]
     Sealed {
         /// What the memory was for.
         name: String,

@@ -55,7 +55,9 @@ impl Event {
     pub fn record(&self, stream: &Stream) -> Result<(), DriverError> {
         self.context.count(Call::EventOrder);
         // SAFETY: both handles are alive.
-        check("cuEventRecord", unsafe { sys::cuEventRecord(self.raw, stream.raw()) })
+        check("cuEventRecord", unsafe {
+            sys::cuEventRecord(self.raw, stream.raw())
+        })
     }
 
     /// As [`record`](Self::record), but during capture becomes a node of the graph, so that each launch
@@ -91,7 +93,9 @@ impl Event {
     pub fn synchronize(&self) -> Result<(), DriverError> {
         self.context.count(Call::BlockingSync);
         // SAFETY: the handle is alive.
-        check("cuEventSynchronize", unsafe { sys::cuEventSynchronize(self.raw) })
+        check("cuEventSynchronize", unsafe {
+            sys::cuEventSynchronize(self.raw)
+        })
     }
 
     /// Time from `earlier` to this event (ms); both keep times and have happened.

@@ -63,7 +63,9 @@ impl Graph {
     pub fn launch(&self, stream: &Stream) -> Result<(), DriverError> {
         self.context.count(Call::GraphLaunch);
         // SAFETY: both handles are alive.
-        check("cuGraphLaunch", unsafe { sys::cuGraphLaunch(self.executable, stream.raw()) })
+        check("cuGraphLaunch", unsafe {
+            sys::cuGraphLaunch(self.executable, stream.raw())
+        })
     }
 
     /// Uploads the graph, so that the first launch is like the others.
@@ -72,7 +74,9 @@ impl Graph {
     /// When the driver refuses.
     pub fn upload(&self, stream: &Stream) -> Result<(), DriverError> {
         // SAFETY: both handles are alive.
-        check("cuGraphUpload", unsafe { sys::cuGraphUpload(self.executable, stream.raw()) })
+        check("cuGraphUpload", unsafe {
+            sys::cuGraphUpload(self.executable, stream.raw())
+        })
     }
 
     /// Kernels, copies and fills in it.

@@ -78,7 +78,9 @@ impl Stream {
     pub fn synchronize(&self) -> Result<(), DriverError> {
         self.context.count(Call::BlockingSync);
         // SAFETY: the handle is alive.
-        check("cuStreamSynchronize", unsafe { sys::cuStreamSynchronize(self.raw) })
+        check("cuStreamSynchronize", unsafe {
+            sys::cuStreamSynchronize(self.raw)
+        })
     }
 
     pub(crate) const fn raw(&self) -> sys::CUstream {
