@@ -118,7 +118,6 @@ pub struct Sweep {
     columns: usize,
     sparse_shape: [usize; 3],
     used: Vec<Option<usize>>,
-    header: PinnedSlice<FrameHeader>,
     _plan: DeviceSlice<FramePlan>,
     buffers: SweepBuffers,
 }
@@ -146,14 +145,13 @@ impl Sweep {
             chunk_counts: arena.take_zeroed("cells of chunks", chunks)?,
             counts: arena.take_zeroed("frame counts", 1)?,
         };
-        let header = PinnedSlice::new(context, 1)?;
         let plan = arena.take_zeroed("frame plan", 1)?;
         let module = Module::load(context, &images::SWEEP)?;
         Ok(Self {
             begin: module.function("sweep_begin", 0)?,
             gather: module.function("sweep_gather", 0)?,
             begin_params: BeginParams {
-                header: header.device_address(),
+                header: 0,
                 plan: plan.address(),
                 counts: buffers.counts.address(),
                 words: buffers.words.address(),
@@ -169,7 +167,6 @@ impl Sweep {
             columns,
             sparse_shape: config.grid.sparse_shape,
             used: used_columns(config),
-            header,
             _plan: plan,
             buffers,
         })
@@ -187,12 +184,6 @@ impl Sweep {
         placement: &CloudPlacement,
     ) -> Result<CloudHeader, DriverError> {
         CloudHeader::new(data, layout, &self.used, placement)
-    }
-
-    /// The header, to be written before a frame is submitted.
-    #[must_use]
-    pub fn header_mut(&mut self) -> Option<&mut FrameHeader> {
-        self.header.as_mut_slice().first_mut()
     }
 
     /// What it leaves on the device.
@@ -219,17 +210,25 @@ impl Sweep {
         self.sparse_shape
     }
 
-    /// Two launches. A frame's sweep must be followed by its voxelisation, which notes what the next
-    /// sweep clears.
+    /// Two launches. `header` has one element; it is read when they run and must outlive that. A frame's
+    /// sweep must be followed by its voxelisation, which notes what the next sweep clears.
     ///
     /// # Errors
     /// When the driver refuses.
-    pub fn enqueue(&self, stream: &Stream) -> Result<(), DriverError> {
+    pub fn enqueue(
+        &self,
+        stream: &Stream,
+        header: &PinnedSlice<FrameHeader>,
+    ) -> Result<(), DriverError> {
+        let begin = BeginParams {
+            header: header.device_address(),
+            ..self.begin_params
+        };
         // The first block reads the header.
         let clear = Launch::row(self.clear_blocks + 1, THREADS);
         // SAFETY: the struct mirrors the kernel's; its addresses belong to slices of `self`, with a place
         // for every column of every chunk.
-        unsafe { self.begin.launch(stream, clear, &self.begin_params) }?;
+        unsafe { self.begin.launch(stream, clear, &begin) }?;
         // Each cloud starts a block of its own.
         let blocks = self.point_capacity.div_ceil(THREADS as usize) + MAX_CLOUDS;
         let points = Launch::row(blocks as u32, THREADS);

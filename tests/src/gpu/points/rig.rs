@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bevfusion_kernels::cuda::frame::{CloudData, CloudHeader, FrameCounts, NO_POINT};
+use bevfusion_kernels::cuda::frame::{CloudData, CloudHeader, FrameCounts, FrameHeader, NO_POINT};
 use bevfusion_kernels::cuda::packed_rulebook::TILE_ROWS;
 use bevfusion_kernels::cuda::rulebook::{PackedMap, Rulebooks, RulebooksConfig, StridedLevel};
 use bevfusion_kernels::cuda::sweep::{PointGrid, Sweep, SweepConfig};
@@ -76,6 +76,7 @@ pub(super) struct Loaded {
 pub(super) struct Rig {
     context: Arc<Context>,
     pub(super) stream: Stream,
+    pub(super) header: PinnedSlice<FrameHeader>,
     pub(super) sweep: Sweep,
     pub(super) voxelize: Voxelize,
     pub(super) rulebooks: Rulebooks,
@@ -109,6 +110,7 @@ impl Rig {
         Ok(Self {
             context: Arc::clone(context),
             stream: Stream::new(context, Priority::Normal)?,
+            header: PinnedSlice::new(context, 1)?,
             sweep,
             voxelize,
             rulebooks,
@@ -140,14 +142,14 @@ impl Rig {
             let header = self.sweep.cloud(data, &cloud.layout, &cloud.placement)?;
             loaded.headers.push(header);
         }
-        if let Some(header) = self.sweep.header_mut() {
+        if let Some(header) = self.header.as_mut_slice().first_mut() {
             header.set(&loaded.headers)?;
         }
         Ok(loaded)
     }
 
     pub(super) fn enqueue(&self) -> Result<(), DriverError> {
-        self.sweep.enqueue(&self.stream)?;
+        self.sweep.enqueue(&self.stream, &self.header)?;
         self.voxelize.enqueue(&self.stream)?;
         self.rulebooks.enqueue(&self.stream)
     }

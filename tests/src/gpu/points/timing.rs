@@ -62,12 +62,12 @@ pub(super) fn run(
 fn measure(rig: &Rig, name: &str, report: &mut Report) -> Result<(), DriverError> {
     let stream = &rig.stream;
     let voxelized = || {
-        rig.sweep.enqueue(stream)?;
+        rig.sweep.enqueue(stream, &rig.header)?;
         rig.voxelize.enqueue(stream)
     };
     let stages: [(&str, Enqueue<'_>); 5] = [
         ("all", &|| rig.enqueue()),
-        ("sweep", &|| rig.sweep.enqueue(stream)),
+        ("sweep", &|| rig.sweep.enqueue(stream, &rig.header)),
         ("sweep + voxelise", &voxelized),
         ("voxelise", &|| rig.voxelize.enqueue(stream)),
         ("rulebooks", &|| rig.rulebooks.enqueue(stream)),
