@@ -45,6 +45,7 @@ pub(super) struct Setup {
     pub(super) max_voxels: usize,
     pub(super) channels: usize,
     pub(super) fourier: Option<Fourier>,
+    pub(super) means: bool,
     pub(super) strided: Vec<StridedLevel>,
     pub(super) submanifold: Vec<Option<[usize; 3]>>,
 }
@@ -98,7 +99,7 @@ impl Rig {
             max_voxels: setup.max_voxels,
             channels: setup.channels,
             fourier: setup.fourier.as_ref().map(Fourier::params),
-            means: true,
+            means: setup.means,
         };
         let voxelize = Voxelize::new(context, &arena, &sweep, &voxelize)?;
         let rulebooks = RulebooksConfig {
@@ -165,10 +166,9 @@ impl Rig {
         submanifold.chain(strided).collect()
     }
 
-    /// Spoils all outputs, so that what is not written shows.
+    /// Spoils all outputs that carry nothing into the next frame, so that what is not written shows.
     pub(super) fn poison(&self, byte: u8) -> Result<(), DriverError> {
         self.sweep.buffers().points.fill_bytes(&self.stream, byte)?;
-        self.sweep.buffers().cell.fill_bytes(&self.stream, byte)?;
         let voxels = self.voxelize.buffers();
         voxels.prefix.fill_bytes(&self.stream, byte)?;
         voxels.features.fill_bytes(&self.stream, byte)?;

@@ -24,6 +24,7 @@ pub(super) fn run(
 ) -> Result<(), DriverError> {
     let setup = Setup {
         time_column: 9,
+        means: false,
         ..full("time")
     };
     let mut longer = rows.to_vec();
