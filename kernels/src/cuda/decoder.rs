@@ -21,8 +21,12 @@ const HEADS: usize = 8;
 const TILE: usize = 16;
 /// Cells that the cross-attention takes at a time.
 const STEP: usize = 32;
-/// Parts that the cells are cut into at most: what the last kernel has shared memory for.
+/// Parts that the cells are cut into at most when a block has 4 queries: what the last kernel has shared
+/// memory for. Half as many with 8.
 const MAX_SPLITS: usize = 96;
+
+/// Weights on their way to a block of the row kernels (bytes).
+const RING_BYTES: usize = 8 * 256 * 16;
 
 /// Extents of the decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +37,8 @@ pub struct DecoderConfig {
     pub classes: usize,
     /// P.
     pub proposals: usize,
+    /// Real channels of a query, at most 128; weights beyond them are zero.
+    pub channels: usize,
     /// How many queries a block of the cross-attention takes.
     pub cross: CrossShape,
 }
@@ -41,9 +47,10 @@ pub struct DecoderConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CrossShape {
     /// 64 queries, two blocks a multiprocessor.
-    Narrow,
-    /// 112 queries, one block a multiprocessor: keys and values are read less often.
     #[default]
+    Narrow,
+    /// 112 queries, one block a multiprocessor: keys and values are read less often. Needs 104 KiB of
+    /// shared memory, which GPUs of compute capability 8.6, 8.9 and 12 do not have.
     Wide,
 }
 
@@ -93,7 +100,7 @@ struct Params {
     columns: u32,
     classes: u32,
     splits: u32,
-    pad: u32,
+    channels: u32,
 }
 
 /// What the decoder leaves behind on the device.
@@ -150,15 +157,18 @@ impl Cut {
         };
         let blocks = config.proposals.div_ceil(TILE).div_ceil(tiles);
         let steps = (config.size[0] * config.size[1]).div_ceil(STEP);
+        let rows = if config.proposals <= 2 * multiprocessors {
+            4
+        } else {
+            8
+        };
         Self {
-            rows: if config.proposals <= 2 * multiprocessors {
-                4
-            } else {
-                8
-            },
+            rows,
             tiles,
             blocks,
-            splits: (resident / blocks).clamp(1, MAX_SPLITS).min(steps),
+            splits: (resident / blocks)
+                .clamp(1, MAX_SPLITS * 4 / rows)
+                .min(steps),
         }
     }
 }
@@ -298,7 +308,7 @@ fn params(
         columns: config.size[1] as u32,
         classes: config.classes as u32,
         splits: splits as u32,
-        pad: 0,
+        channels: config.channels as u32,
     })
 }
 
@@ -319,11 +329,11 @@ fn kernels(
     let row_blocks = config.proposals.div_ceil(cut.rows) as u32;
     // Floats of a query: activations, residual, parts of eight warps, factors of the parts of the cells.
     let floats = |of_query: usize| of_query * cut.rows * size_of::<f32>();
-    let steps_bytes = 2 * STEP * 2 * CHANNELS * size_of::<u16>();
+    let steps_bytes = 3 * STEP * 2 * CHANNELS * size_of::<u16>();
     let queries_bytes = HEADS * cut.tiles * 2 * 32 * 16;
     let all = [
-        (start, [row_blocks, 3, 1], floats(9 * CHANNELS)),
-        (own, [row_blocks, 1, 1], floats(10 * CHANNELS)),
+        (start, [row_blocks, 3, 1], RING_BYTES + floats(9 * CHANNELS)),
+        (own, [row_blocks, 1, 1], RING_BYTES + floats(10 * CHANNELS)),
         (
             cross,
             [cut.blocks as u32, cut.splits as u32, 1],
@@ -332,7 +342,7 @@ fn kernels(
         (
             finish,
             [row_blocks, 1, 1],
-            floats(13 * CHANNELS + HEADS * cut.splits),
+            RING_BYTES + floats(13 * CHANNELS + HEADS * cut.splits),
         ),
     ];
     let ready = |(name, grid, bytes): (&'static str, [u32; 3], usize)| {

@@ -13,7 +13,6 @@ constexpr u32 CLASSES = 16, BINS = 16, PASSES = 16, COLUMNS = 16;
 constexpr u32 NO_GROUP = 255;
 constexpr u32 CIRCLE_SQUARED = 0, ROTATED = 1, CIRCLE_DISTANCE = 2, IOU_BEV = 3;
 constexpr float MARGIN = 1e-3f;  // of an IoU in float32, for boxes of ordinary extents
-constexpr u32 QUEUE = 64;
 constexpr u32 COUNTS = 12, RECORD = 11;
 enum Count { SEEN, UNPAIRED, INVALID, NOT_FINITE, OUTSIDE, UNCERTAIN, LOW, SUPPRESSED, REMAPPED, INEXPRESSIBLE, KEPT };
 
@@ -47,6 +46,7 @@ struct PostprocessParams {
     const i32* label;
     const Settings* settings;
     u32* mask;    // [32][1024]
+    u32* pairs;   // [1024 * 1023 / 2]
     u32* output;  // 12 counts, 11 words a detection
     u32 proposals, pad;
 };
@@ -65,17 +65,15 @@ struct Shared {
     u16 list[MOST];      // proposals that are left
     u16 order[MOST];     // the same, sorted
     u16 slot[MOST];
-    u16 queue[WARPS][QUEUE];
-    u32 found[WARPS][WARP];
     u32 keep[WARPS], kept[WARPS], open[WARPS];
     u32 group_size[CLASSES + 1];
     u32 counts[COUNTS];
-    u32 left, members;
+    u32 left, members, pairs;
 };
 
 // The launcher asks for as much.
-static_assert(sizeof(Shared) == 3 * 16 * MOST + 8 * MOST + 4 * MOST + 3 * 2 * MOST + 32 * 64 * 2 + 32 * 32 * 4 +
-                                    3 * 32 * 4 + 17 * 4 + 12 * 4 + 2 * 4 + 4,
+static_assert(sizeof(Shared) == 3 * 16 * MOST + 8 * MOST + 4 * MOST + 3 * 2 * MOST + 3 * 32 * 4 + 17 * 4 + 12 * 4 +
+                                    3 * 4 + 0,
               "shared memory of the launcher");
 static_assert(sizeof(Settings) == 64 + 64 + 64 + 1024 + 16 * 96 + 64 + 256 * 24, "settings of the launcher");
 
@@ -123,14 +121,21 @@ __device__ __forceinline__ u32 bits_before(const u32* words, u32 place) {
     return place % WARP == 0 ? sum : sum + __popc(words[place / WARP] & ((1u << place % WARP) - 1u));
 }
 
+// The same up to this thread's warp, for all lanes of it.
+__device__ __forceinline__ u32 bits_before_warp(const u32* words) {
+    u32 lane = threadIdx.x % WARP;
+    return __reduce_add_sync(ALL_LANES, lane < threadIdx.x / WARP ? __popc(words[lane]) : 0u);
+}
+
 // Keeps the places of `from` whose flag is set, in order.
 __device__ __forceinline__ void compact(Shared& m, const u16* from, bool stays) {
     u32 word = __ballot_sync(ALL_LANES, stays), warp = threadIdx.x / WARP;
     u16 own = from[threadIdx.x];
     if (threadIdx.x % WARP == 0) m.keep[warp] = word;
     __syncthreads();
-    if (stays) m.list[bits_before(m.keep, warp * WARP) + __popc(word & lower_bits())] = own;
-    if (threadIdx.x == 0) m.left = bits_before(m.keep, MOST);
+    u32 before = bits_before_warp(m.keep);
+    if (stays) m.list[before + __popc(word & lower_bits())] = own;
+    if (threadIdx.x == MOST - 1) m.left = before + __popc(word);
     __syncthreads();
 }
 
@@ -162,7 +167,7 @@ __device__ __forceinline__ bool arrange(Shared& m, const Settings& s, const Pass
     while (size < m.left) size *= 2;
     bool grouped = pass.kind == CIRCLE_SQUARED || pass.kind == ROTATED;
     if (own <= CLASSES) m.group_size[own] = 0;
-    if (own == 0) m.members = 0;
+    if (own == 0) m.members = 0, m.pairs = 0;
     __syncthreads();
     u64 key = ~0ull;
     if (own < m.left) {
@@ -229,47 +234,60 @@ __device__ __forceinline__ bool comparable(const Pass& pass, u32 pedestrian, i32
     return a == b || !(a == person || b == person);
 }
 
-// Works off up to 32 waiting pairs of a tile of 32 x 32 and notes those that suppress.
-__device__ __forceinline__ void drain(Shared& m, const Pass& pass, u32 rows, u32 columns, u32 count) {
-    u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-    if (lane < count) {
-        u32 pair = m.queue[warp][lane], i = pair / WARP, j = pair % WARP;
-        if (overlaps(m, pass, rows + i, columns + j)) atomicOr(&m.found[warp][j], 1u << i);
-    }
-    __syncwarp();
+// Whether a line certainly separates two boxes; in float32, so with a margin.
+__device__ __forceinline__ bool apart(float4 where_a, float4 shape_a, float4 where_b, float4 shape_b) {
+    float dx = where_b.x - where_a.x, dy = where_b.y - where_a.y;
+    float cosine = fabsf(shape_a.w * shape_b.w + shape_a.z * shape_b.z);
+    float sine = fabsf(shape_a.w * shape_b.z - shape_a.z * shape_b.w);
+    float a_along = fabsf(shape_a.w * dx + shape_a.z * dy), a_across = fabsf(shape_a.w * dy - shape_a.z * dx);
+    float b_along = fabsf(shape_b.w * dx + shape_b.z * dy), b_across = fabsf(shape_b.w * dy - shape_b.z * dx);
+    auto beyond = [](float distance, float doubled) { return distance > 0.50005f * doubled + 1e-4f; };
+    return beyond(a_along, shape_a.x + shape_b.x * cosine + shape_b.y * sine) ||
+           beyond(a_across, shape_a.y + shape_b.x * sine + shape_b.y * cosine) ||
+           beyond(b_along, shape_b.x + shape_a.x * cosine + shape_a.y * sine) ||
+           beyond(b_across, shape_b.y + shape_a.x * sine + shape_a.y * cosine);
 }
 
-// Bits of the boxes in `rows..rows + 32` that suppress the box of this lane, overlap rules.
-__device__ __forceinline__ u32 overlap_tile(Shared& m, const Pass& pass, u32 pedestrian, u32 rows, u32 columns) {
-    u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, own = columns + lane, waiting = 0;
+// Whether the overlap of two boxes must be computed to know whether it reaches the threshold.
+__device__ __forceinline__ bool may_overlap(const Shared& m, const Pass& pass, u32 first, u32 second) {
+    u32 a = m.order[first], b = m.order[second];
+    float4 shape_a = m.shape[a], shape_b = m.shape[b];
+    float area_a = shape_a.x * shape_a.y, area_b = shape_b.x * shape_b.y;
+    float smaller = fminf(area_a, area_b), larger = fmaxf(area_a, area_b);
+    if (smaller * 1.001f < static_cast<float>(pass.threshold) * larger) return false;
+    return !apart(m.where[a], shape_a, m.where[b], shape_b);
+}
+
+// Lists the pairs of a tile of 32 x 32 that have to be looked at closely: rows before columns.
+__device__ __forceinline__ void list_pairs(const PostprocessParams& p, Shared& m, const Pass& pass, u32 pedestrian,
+                                           u32 rows, u32 columns) {
+    u32 lane = threadIdx.x % WARP, own = columns + lane, bits = 0;
     bool zero_counts = pass.kind == IOU_BEV ? pass.threshold < 0.0 : pass.threshold <= 0.0;
-    float4 mine = own < m.members ? m.place[own] : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    m.found[warp][lane] = 0;
-    __syncwarp();
-    for (u32 i = 0; i < WARP; ++i) {
-        bool near = false;
-        if (rows + i < own && own < m.members) {
+    if (own < m.members) {
+        float4 mine = m.place[own];
+#pragma unroll 4
+        for (u32 i = 0; i < WARP; ++i) {
+            if (rows + i >= own) break;
             float4 other = m.place[rows + i];
             float dx = other.x - mine.x, dy = other.y - mine.y, reach = (other.z + mine.z) * 1.0001f + 1e-4f;
-            near = (zero_counts || dx * dx + dy * dy <= reach * reach) &&
-                   comparable(pass, pedestrian, __float_as_int(other.w), __float_as_int(mine.w));
+            bool near = comparable(pass, pedestrian, __float_as_int(other.w), __float_as_int(mine.w)) &&
+                        (zero_counts || !(dx * dx + dy * dy > reach * reach));
+            bits |= static_cast<u32>(near) << i;
         }
-        u32 votes = __ballot_sync(ALL_LANES, near);
-        if (near) m.queue[warp][waiting + __popc(votes & lower_bits())] = static_cast<u16>(i * WARP + lane);
-        waiting += __popc(votes);
-        __syncwarp();
-        if (waiting < WARP) continue;
-        drain(m, pass, rows, columns, WARP);
-        waiting -= WARP;
-        u16 rest = m.queue[warp][WARP + lane % WARP];
-        __syncwarp();
-        if (lane < waiting) m.queue[warp][lane] = rest;
-        __syncwarp();
+        for (u32 rest = zero_counts ? 0 : bits; rest != 0; rest &= rest - 1) {
+            u32 i = __ffs(static_cast<int>(rest)) - 1;
+            if (!may_overlap(m, pass, rows + i, own)) bits &= ~(1u << i);
+        }
     }
-    drain(m, pass, rows, columns, waiting);
-    u32 bits = m.found[warp][lane];
-    __syncwarp();
-    return bits;
+    u32 place = __popc(bits);
+    for (u32 step = 1; step < WARP; step *= 2) {
+        u32 other = __shfl_up_sync(ALL_LANES, place, step);
+        if (lane >= step) place += other;
+    }
+    u32 total = __shfl_sync(ALL_LANES, place, WARP - 1), start = 0;
+    if (lane == 0 && total != 0) start = atomicAdd(&m.pairs, total);
+    place = place - __popc(bits) + __shfl_sync(ALL_LANES, start, 0);
+    for (; bits != 0; bits &= bits - 1) p.pairs[place++] = (rows + __ffs(static_cast<int>(bits)) - 1) << 16 | own;
 }
 
 // The same for the rules by distance of centres.
@@ -295,15 +313,23 @@ __device__ __forceinline__ u32 circle_tile(const Shared& m, const Pass& pass, u3
 __device__ __forceinline__ void fill_mask(const PostprocessParams& p, Shared& m, const Settings& s, const Pass& pass) {
     u32 words = ceil_div(m.members, WARP), lane = threadIdx.x % WARP;
     u32 row = 0, column = threadIdx.x / WARP;
+    bool by_overlap = pass.kind == ROTATED || pass.kind == IOU_BEV;
     // Tiles on and above the diagonal, row by row.
     while (row < words && column >= words) column = column - words + ++row;
     while (row < words) {
-        u32 bits = pass.kind == ROTATED || pass.kind == IOU_BEV
-                       ? overlap_tile(m, pass, s.pedestrian, row * WARP, column * WARP)
-                       : circle_tile(m, pass, row * WARP, column * WARP);
+        u32 bits = 0;
+        if (by_overlap) list_pairs(p, m, pass, s.pedestrian, row * WARP, column * WARP);
+        else bits = circle_tile(m, pass, row * WARP, column * WARP);
         p.mask[row * MOST + column * WARP + lane] = bits;
         column += WARPS;
         while (row < words && column >= words) column = column - words + ++row;
+    }
+    __syncthreads();
+    if (!by_overlap) return;
+    // All threads share the pairs, wherever they came from; bits are set in any order.
+    for (u32 i = threadIdx.x; i < m.pairs; i += MOST) {
+        u32 first = p.pairs[i] >> 16, second = p.pairs[i] & 0xffffu;
+        if (overlaps(m, pass, first, second)) atomicOr(&p.mask[first / WARP * MOST + second], 1u << first % WARP);
     }
     __syncthreads();
 }
@@ -312,34 +338,36 @@ __device__ __forceinline__ void fill_mask(const PostprocessParams& p, Shared& m,
 // suppresses. Rounds of this settle at least one box each.
 __device__ __forceinline__ bool settle(const PostprocessParams& p, Shared& m, const Pass& pass, bool looked_at) {
     u32 own = threadIdx.x, warp = own / WARP;
-    bool open = looked_at, stays = false;
-    u32 word = __ballot_sync(ALL_LANES, open);
-    if (own % WARP == 0) m.open[warp] = word, m.kept[warp] = 0;
-    while (__syncthreads_or(open)) {
-        bool hit = false, waits = false;
-        if (open) {
-            for (u32 i = 0; i <= warp && !hit; ++i) {
-                u32 bits = p.mask[i * MOST + own];
-                hit = pass.kind == IOU_BEV ? bits != 0 : (bits & m.kept[i]) != 0;
-                waits = waits || (bits & m.open[i]) != 0;
-            }
-            if (pass.kind == IOU_BEV) waits = false;
-            stays = !hit && !waits;
-            open = !hit && waits;
-        }
-        __syncthreads();
+    u32 words = 0;  // of the mask that are not zero
+    if (looked_at) {
+#pragma unroll 8
+        for (u32 i = 0; i <= warp; ++i) words |= static_cast<u32>(p.mask[i * MOST + own] != 0) << i;
+    }
+    bool stays = looked_at && words == 0, open = looked_at && words != 0 && pass.kind != IOU_BEV;
+    while (true) {
         u32 opened = __ballot_sync(ALL_LANES, open), kept = __ballot_sync(ALL_LANES, stays);
         if (own % WARP == 0) m.open[warp] = opened, m.kept[warp] = kept;
+        if (!__syncthreads_or(open)) return stays;
+        bool hit = false, waits = false;
+        for (u32 rest = open ? words : 0; rest != 0 && !hit; rest &= rest - 1) {
+            u32 i = __ffs(static_cast<int>(rest)) - 1, bits = p.mask[i * MOST + own];
+            hit = (bits & m.kept[i]) != 0;
+            waits = waits || (bits & m.open[i]) != 0;
+        }
+        stays = stays || (open && !hit && !waits);
+        open = open && !hit && waits;
+        __syncthreads();
     }
-    return stays;
 }
 
 // Cuts the boxes of every group that are beyond its size.
 __device__ __forceinline__ bool within_size(const Shared& m, const Pass& pass, bool stays) {
+    u32 before = bits_before_warp(m.kept);
     if (!stays || pass.post_max >= MOST) return stays;
     u32 group = static_cast<u32>(m.keys[threadIdx.x] >> 48), start = 0;
     for (u32 i = 0; i < group; ++i) start += m.group_size[i];
-    return bits_before(m.kept, threadIdx.x) - bits_before(m.kept, start) < pass.post_max;
+    u32 own = before + __popc(m.kept[threadIdx.x / WARP] & lower_bits());
+    return own - bits_before(m.kept, start) < pass.post_max;
 }
 
 // Runs the passes; `slot` holds a flag for every place of the list in steps by group.

@@ -20,8 +20,8 @@ const MOST: usize = 1024;
 /// Bytes of the kernel's shared state; the kernel file counts it the same way.
 const SHARED_BYTES: usize = {
     let by_place = 3 * 16 + 8 + 4 + 3 * 2;
-    let by_warp = 64 * 2 + 32 * 4 + 3 * 4;
-    let numbers = 17 * 4 + 12 * 4 + 2 * 4;
+    let by_warp = 3 * 4;
+    let numbers = 17 * 4 + 12 * 4 + 3 * 4;
     (by_place * MOST + by_warp * MOST / 32 + numbers).next_multiple_of(16)
 };
 
@@ -45,6 +45,7 @@ struct Params {
     label: u64,
     settings: u64,
     mask: u64,
+    pairs: u64,
     output: u64,
     proposals: u32,
     pad: u32,
@@ -57,7 +58,11 @@ pub struct Postprocess {
     params: Params,
     settings: DeviceSlice<PostprocessSettings>,
     output: DeviceSlice<u32>,
-    _held: (DeviceSlice<u32>, [DeviceSlice<f32>; 2], DeviceSlice<i32>),
+    _held: (
+        [DeviceSlice<u32>; 2],
+        [DeviceSlice<f32>; 2],
+        DeviceSlice<i32>,
+    ),
 }
 
 impl Postprocess {
@@ -82,6 +87,8 @@ impl Postprocess {
         let module = Module::load(context, &images::POSTPROCESS)?;
         let settings = arena.take_with("postprocess settings", std::slice::from_ref(settings))?;
         let mask: DeviceSlice<u32> = arena.take("postprocess mask", 32 * MOST)?;
+        let most_pairs = (proposals * proposals.saturating_sub(1) / 2).max(1);
+        let pairs: DeviceSlice<u32> = arena.take("postprocess pairs", most_pairs)?;
         let words = COUNT_WORDS + proposals * RECORD_WORDS;
         let output = arena.take_zeroed("detections", words)?;
         Ok(Self {
@@ -92,6 +99,7 @@ impl Postprocess {
                 label: inputs.label.address(),
                 settings: settings.address(),
                 mask: mask.address(),
+                pairs: pairs.address(),
                 output: output.address(),
                 proposals: proposals as u32,
                 pad: 0,
@@ -99,7 +107,7 @@ impl Postprocess {
             settings,
             output,
             _held: (
-                mask,
+                [mask, pairs],
                 [inputs.bbox_pred.clone(), inputs.score.clone()],
                 inputs.label.clone(),
             ),

@@ -46,60 +46,83 @@ __device__ __forceinline__ u32 bin_of(u32 key) {
     return top < BIN_FIRST ? 0u : min(top - BIN_FIRST, BINS - 1u);
 }
 
-__device__ __forceinline__ bool exceeded(const float* tile, u32 x, u32 y, u32 lane, u32 radius) {
-    u32 width = TILE_Y + 2 * radius, window = 2 * radius + 1;
-    float own = tile[((x + radius) * width + y + radius) * LANES + lane];
-    for (u32 dx = 0; dx < window; ++dx)
-        for (u32 dy = 0; dy < window; ++dy)
-            if (tile[((x + dx) * width + y + dy) * LANES + lane] > own) return true;
-    return false;
+__device__ __forceinline__ float sigmoid(float logit) { return 1.0f / (1.0f + expf(-logit)); }
+
+// Largest of a window of four classes; fmaxf passes over NaN.
+__device__ __forceinline__ float4 largest(const float4* tile, u32 first, u32 width, u32 window) {
+    float4 most = make_float4(-1.0f, -1.0f, -1.0f, -1.0f);
+    for (u32 dx = 0; dx < window; ++dx) {
+        for (u32 dy = 0; dy < window; ++dy) {
+            float4 four = tile[(first + dx * width + dy) * (LANES / 4)];
+            most.x = fmaxf(most.x, four.x);
+            most.y = fmaxf(most.y, four.y);
+            most.z = fmaxf(most.z, four.z);
+            most.w = fmaxf(most.w, four.w);
+        }
+    }
+    return most;
 }
 
-// Picks the value of a cell and class, with everything that is no local maximum at 0.
-__device__ __forceinline__ float pooled_score(const ProposalParams& p, const float* tile, u32 in_tile, u32 lane) {
-    u32 x = in_tile / TILE_Y, y = in_tile % TILE_Y, r = p.radius;
-    float own = tile[((x + r) * (TILE_Y + 2 * r) + y + r) * LANES + lane];
-    if (!(p.pooled >> lane & 1u) || own != own) return own;
-    u32 gx = blockIdx.y * TILE_X + x, gy = blockIdx.x * TILE_Y + y;
-    bool whole = gx >= r && gy >= r && gx + r < p.rows && gy + r < p.columns;
-    if (!whole && !p.keep_border) return 0.0f;
-    return exceeded(tile, x, y, lane, r) ? 0.0f : own;
+// Key of a score whose window's largest is `most`; `whole` windows lie inside the map.
+__device__ __forceinline__ u32 pooled_key(const ProposalParams& p, float own, float most, u32 lane, bool whole) {
+    bool goes = (p.pooled >> lane & 1u) && ((!whole && !p.keep_border) || most > own);
+    return own == own && goes ? key_of(0.0f) : key_of(own);
+}
+
+// `WINDOW` is the window, or 0 for any.
+template <u32 WINDOW>
+__device__ __forceinline__ void heat(const ProposalParams& p, float4* tile) {
+    __shared__ u32 histogram[BINS];
+    u32 r = WINDOW == 0 ? p.radius : WINDOW / 2, width = TILE_Y + 2 * r, cells = (TILE_X + 2 * r) * width;
+    u32 quad = threadIdx.x % (LANES / 4), quads = ceil_div(p.classes, 4), each = blockDim.x / (LANES / 4);
+    for (u32 i = threadIdx.x; i < BINS / 4; i += blockDim.x)
+        reinterpret_cast<uint4*>(histogram)[i] = make_uint4(0, 0, 0, 0);
+    if (blockIdx.x + blockIdx.y + threadIdx.x == 0) *p.picked = 0;
+#pragma unroll 3
+    for (u32 cell = threadIdx.x / (LANES / 4); cell < cells; cell += each) {
+        i32 x = static_cast<i32>(blockIdx.y * TILE_X + cell / width) - static_cast<i32>(r);
+        i32 y = static_cast<i32>(blockIdx.x * TILE_Y + cell % width) - static_cast<i32>(r);
+        bool inside = x >= 0 && y >= 0 && x < static_cast<i32>(p.rows) && y < static_cast<i32>(p.columns);
+        float4 four = make_float4(-1.0f, -1.0f, -1.0f, -1.0f);
+        if (inside && quad < quads) {
+            u64 at = static_cast<u64>(x) * p.columns + static_cast<u64>(y);
+            four = *reinterpret_cast<const float4*>(p.logits + at * p.stride + quad * 4);
+            four = make_float4(sigmoid(four.x), sigmoid(four.y), sigmoid(four.z), sigmoid(four.w));
+        }
+        tile[cell * (LANES / 4) + quad] = four;
+    }
+    __syncthreads();
+    for (u32 cell = threadIdx.x / (LANES / 4); cell < TILE_X * TILE_Y; cell += each) {
+        u32 x = blockIdx.y * TILE_X + cell / TILE_Y, y = blockIdx.x * TILE_Y + cell % TILE_Y;
+        if (x >= p.rows || y >= p.columns || quad >= quads) continue;
+        u32 first = cell / TILE_Y * width + cell % TILE_Y;
+        float4 own = tile[(first + r * width + r) * (LANES / 4) + quad];
+        float4 most = largest(tile + quad, first, width, WINDOW == 0 ? 2 * r + 1 : WINDOW);
+        bool whole = x >= r && y >= r && x + r < p.rows && y + r < p.columns;
+        u32 keys[4] = {pooled_key(p, own.x, most.x, quad * 4, whole), pooled_key(p, own.y, most.y, quad * 4 + 1, whole),
+                       pooled_key(p, own.z, most.z, quad * 4 + 2, whole),
+                       pooled_key(p, own.w, most.w, quad * 4 + 3, whole)};
+        reinterpret_cast<uint4*>(p.keys)[(static_cast<u64>(x) * p.columns + y) * (LANES / 4) + quad] =
+            make_uint4(keys[0], keys[1], keys[2], keys[3]);
+#pragma unroll
+        for (u32 i = 0; i < 4; ++i)
+            if (quad * 4 + i < p.classes && bin_of(keys[i]) > 0) atomicAdd(&histogram[bin_of(keys[i])], 1u);
+    }
+    __syncthreads();
+    for (u32 i = threadIdx.x; i < BINS; i += blockDim.x)
+        if (histogram[i] != 0) atomicAdd(&p.histogram[i], histogram[i]);
 }
 
 }  // namespace bev
 
 using namespace bev;
 
-extern "C" __global__ void __launch_bounds__(256) proposals_heat(PARAMS ProposalParams p) {
-    extern __shared__ float tile[];
-    __shared__ u32 histogram[BINS];
-    u32 r = p.radius, width = TILE_Y + 2 * r, cells = (TILE_X + 2 * r) * width;
-    for (u32 i = threadIdx.x; i < BINS; i += blockDim.x) histogram[i] = 0;
-    if (blockIdx.x + blockIdx.y + threadIdx.x == 0) *p.picked = 0;
-    for (u32 i = threadIdx.x; i < cells * LANES; i += blockDim.x) {
-        u32 lane = i % LANES, cell = i / LANES;
-        i32 x = static_cast<i32>(blockIdx.y * TILE_X + cell / width) - static_cast<i32>(r);
-        i32 y = static_cast<i32>(blockIdx.x * TILE_Y + cell % width) - static_cast<i32>(r);
-        bool inside = x >= 0 && y >= 0 && x < static_cast<i32>(p.rows) && y < static_cast<i32>(p.columns);
-        float value = -1.0f;
-        if (inside && lane < p.classes) {
-            u64 at = static_cast<u64>(x) * p.columns + static_cast<u64>(y);
-            value = 1.0f / (1.0f + expf(-p.logits[at * p.stride + lane]));
-        }
-        tile[i] = value;
-    }
-    __syncthreads();
-    for (u32 i = threadIdx.x; i < TILE_X * TILE_Y * LANES; i += blockDim.x) {
-        u32 lane = i % LANES, cell = i / LANES;
-        u32 x = blockIdx.y * TILE_X + cell / TILE_Y, y = blockIdx.x * TILE_Y + cell % TILE_Y;
-        if (x >= p.rows || y >= p.columns || lane >= p.classes) continue;
-        u32 key = key_of(pooled_score(p, tile, cell, lane));
-        p.keys[(static_cast<u64>(x) * p.columns + y) * LANES + lane] = key;
-        if (bin_of(key) > 0) atomicAdd(&histogram[bin_of(key)], 1u);
-    }
-    __syncthreads();
-    for (u32 i = threadIdx.x; i < BINS; i += blockDim.x)
-        if (histogram[i] != 0) atomicAdd(&p.histogram[i], histogram[i]);
+extern __shared__ float4 proposals_tile[];
+
+extern "C" __global__ void __launch_bounds__(256) proposals_heat(PARAMS ProposalParams p) { heat<0>(p, proposals_tile); }
+
+extern "C" __global__ void __launch_bounds__(256) proposals_heat_3(PARAMS ProposalParams p) {
+    heat<3>(p, proposals_tile);
 }
 
 namespace bev {
@@ -113,7 +136,14 @@ __device__ __forceinline__ u32 threshold_bin(const u32* histogram, u32 wanted) {
     u32 top = BINS - 1 - threadIdx.x * EACH;
     u32 counts[EACH], own = 0;
 #pragma unroll
-    for (u32 i = 0; i < EACH; ++i) own += counts[i] = histogram[top - i];
+    for (u32 i = 0; i < EACH; i += 4) {
+        uint4 four = *reinterpret_cast<const uint4*>(histogram + (top - i - 3));
+        counts[i] = four.w;
+        counts[i + 1] = four.z;
+        counts[i + 2] = four.y;
+        counts[i + 3] = four.x;
+        own += four.x + four.y + four.z + four.w;
+    }
     u32 before = own;
     for (u32 step = 1; step < WARP; step *= 2) {
         u32 other = __shfl_up_sync(ALL_LANES, before, step);

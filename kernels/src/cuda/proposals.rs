@@ -29,7 +29,7 @@ const RANK_BLOCKS: u32 = 32;
 pub struct ProposalConfig {
     /// X, Y (cells).
     pub size: [usize; 2],
-    /// Logits from one cell to the next.
+    /// Logits from one cell to the next; a multiple of 4.
     pub stride: usize,
     /// For every class whether only its local maxima count.
     pub pooled: Vec<bool>,
@@ -169,10 +169,14 @@ fn kernels(
         threads: 256,
         shared_bytes: tile as u32,
     };
+    let heat_name = match config.window {
+        3 => "proposals_heat_3",
+        _ => "proposals_heat",
+    };
     // The histogram is in shared memory beside the tile, and the limit counts both.
     let heat_bytes = tile + BINS * size_of::<u32>();
     Ok([
-        (module.function("proposals_heat", heat_bytes)?, heat),
+        (module.function(heat_name, heat_bytes)?, heat),
         (
             module.function("proposals_pick", 0)?,
             Launch::row(context.info().multiprocessors, 256),
@@ -188,7 +192,11 @@ impl ProposalConfig {
     fn check(&self, logits: usize) -> Result<(), DriverError> {
         let [rows, columns] = self.size;
         let (cells, classes) = (rows * columns, self.pooled.len());
-        let problem = if classes == 0 || classes > LANES || self.stride < classes {
+        let problem = if classes == 0
+            || classes > LANES
+            || !self.stride.is_multiple_of(4)
+            || self.stride < classes.next_multiple_of(4)
+        {
             format!("{classes} classes with a stride of {}", self.stride)
         } else if cells == 0 || rows.max(columns) > 1 << 13 {
             format!("a map of {rows}×{columns} cells")

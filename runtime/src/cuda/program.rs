@@ -75,6 +75,7 @@ impl LidarDetector {
             size: heatmap.size(),
             classes: config.class_names.len(),
             proposals: config.head.num_proposals,
+            channels: config.head.hidden_channels,
             cross: CrossShape::default(),
         };
         let inputs = DecoderInputs {

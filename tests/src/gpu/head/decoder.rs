@@ -162,6 +162,7 @@ fn compare(
         proposals: &proposals,
     };
     let config = DecoderConfig {
+        channels: 128,
         size,
         classes,
         proposals: spec.head.num_proposals,

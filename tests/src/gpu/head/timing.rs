@@ -63,6 +63,7 @@ fn decoder_lines(
     line(text, "proposals", proposals, time);
     for cross in [CrossShape::Wide, CrossShape::Narrow] {
         let config = DecoderConfig {
+            channels: 128,
             size: SIZE,
             classes: 10,
             proposals,
