@@ -138,6 +138,14 @@ impl LidarDetector {
         self.postprocess.output()
     }
 
+    /// Enqueues decoding, filters and suppression alone.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub fn enqueue_postprocess(&self, stream: &Stream) -> Result<(), DriverError> {
+        self.postprocess.enqueue(stream)
+    }
+
     /// Enqueues a frame; `mark(stage)` is called behind each stage.
     ///
     /// # Errors

@@ -1,23 +1,70 @@
-//! Runs the kernels on a GPU against their CPU twins and prints the table of errors.
+//! Everything that is proven and measured on a GPU, from one binary that needs no toolkit.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use bevfusion::cuda::{CudaOptions, CudaPipeline};
 use bevfusion_kernels::cuda::dense_conv::ConvChoice;
 use bevfusion_kernels::driver::Context;
-use bevfusion_tests::gpu;
-use bevfusion_tests::report::Report;
-use clap::Parser;
+use bevfusion_tests::gpu::steady::{DevicePoints, Steady};
+use bevfusion_tests::gpu::{conv, head, model, points, stages, steady};
+use bevfusion_tests::models;
+use bevfusion_tests::report::{Report, Row};
+use clap::{Parser, ValueEnum};
+use serde_json::{Value, json};
 
-/// Holds the CUDA kernels against their CPU twins.
+/// Parts of the suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Convolutions against the CPU twins.
+    Conv,
+    /// Points, voxels and rulebooks, bit for bit.
+    Points,
+    /// Proposals, query decoder, suppression.
+    Head,
+    /// Whole models against the golden set.
+    Models,
+    /// Frame after frame: budget, bits, host time.
+    Steady,
+    /// Times of layers and stages.
+    Times,
+}
+
+/// Runs the GPU suite and writes its report.
 #[derive(Debug, Parser)]
+#[command(after_help = "Example:
+  gpu-suite --golden ../shared/golden --data carry/data --report tests/gpu/report.json")]
 struct Arguments {
-    /// Voxels as little-endian int32 x, y, z: times of the encoder's layers.
+    /// Golden set with `models/`.
     #[arg(long)]
-    voxels: Option<PathBuf>,
+    golden: Option<PathBuf>,
+    /// Folder with `points_105k.bin` and `voxels_*.bin`.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Only these parts.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
+    /// Small cases only: for memory checkers.
+    #[arg(long)]
+    quick: bool,
+    /// Frames of the steady run.
+    #[arg(long, default_value_t = 10_000)]
+    frames: usize,
+    /// Where the JSON report goes.
+    #[arg(long)]
+    report: Option<PathBuf>,
+    /// What the binary was built from, for the report.
+    #[arg(long, default_value = "unknown")]
+    commit: String,
+    /// Hash over the sources, for the report.
+    #[arg(long, default_value = "unknown")]
+    sources: String,
+    /// Print failures and times only.
+    #[arg(long)]
+    brief: bool,
 }
 
 fn main() -> ExitCode {
@@ -33,29 +80,226 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let context = Context::new(0)?;
-    let mut out = std::io::stdout().lock();
+    let wanted = |part: Part| arguments.only.is_empty() || arguments.only.contains(&part);
     let mut report = Report::default();
-    gpu::conv::run(&context, &mut report)?;
-    writeln!(out, "{report}")?;
-    if let Some(path) = &arguments.voxels {
-        let bytes = std::fs::read(path)?;
-        let (values, _) = bytes.as_chunks::<4>();
-        let values: Vec<i32> = values.iter().map(|v| i32::from_le_bytes(*v)).collect();
-        let (voxels, _) = values.as_chunks::<3>();
-        for choice in [ConvChoice::Gather, ConvChoice::Auto] {
-            for (name, time) in gpu::conv::time_encoder(&context, voxels, choice)? {
-                writeln!(out, "{time:9.1} us  {choice:?} {name}")?;
-            }
-            for (name, time) in gpu::conv::time_dense(&context, choice)? {
-                writeln!(out, "{time:9.1} us  {name}")?;
-            }
+    let mut times: Vec<(String, f64)> = Vec::new();
+    if wanted(Part::Conv) {
+        conv::run(&context, &mut report)?;
+    }
+    if wanted(Part::Points) {
+        match arguments.quick {
+            true => points::run_quick(&context, &mut report),
+            false => points::run(&context, &mut report),
         }
     }
+    if wanted(Part::Head) {
+        let scope = if arguments.quick {
+            head::Scope::Quick
+        } else {
+            head::Scope::Full
+        };
+        head::run_scope(&context, scope, &mut report);
+    }
+    if let (true, Some(golden)) = (wanted(Part::Models), &arguments.golden) {
+        golden_models(arguments, &golden.join("models"), &mut report)?;
+    }
+    if let Some(data) = &arguments.data {
+        if wanted(Part::Steady) {
+            steady_frames(arguments, data, &mut report, &mut times)?;
+        }
+        if wanted(Part::Times) {
+            measure(&context, data, &mut times)?;
+        }
+    }
+    let mut out = std::io::stdout().lock();
     let failed = report.failures().count();
+    let rows: Vec<Row> = match arguments.brief {
+        true => report.failures().cloned().collect(),
+        false => report.rows.clone(),
+    };
+    writeln!(out, "{}", Report { rows })?;
+    for (name, time) in &times {
+        writeln!(out, "{time:10.1} us  {name}")?;
+    }
     writeln!(
         out,
         "{} passed, {failed} failed",
         report.rows.len() - failed
     )?;
-    Ok(failed == 0)
+    if let Some(path) = &arguments.report {
+        let text = serde_json::to_string_pretty(&document(arguments, &context, &report, &times))?;
+        std::fs::write(path, text + "\n")?;
+    }
+    Ok(failed == 0 && !report.rows.is_empty())
+}
+
+fn golden_models(
+    arguments: &Arguments,
+    models_dir: &Path,
+    report: &mut Report,
+) -> Result<(), Box<dyn Error>> {
+    for name in models::names(models_dir)? {
+        if !name.ends_with("-L") || (arguments.quick && !name.starts_with("tiny")) {
+            continue;
+        }
+        for kernels in [ConvChoice::Auto, ConvChoice::Gather] {
+            let options = CudaOptions {
+                kernels,
+                ..CudaOptions::default()
+            };
+            model::run(models_dir, &name, &options, report)?;
+        }
+    }
+    Ok(())
+}
+
+fn steady_frames(
+    arguments: &Arguments,
+    data: &Path,
+    report: &mut Report,
+    times: &mut Vec<(String, f64)>,
+) -> Result<(), Box<dyn Error>> {
+    let (config, weights) = steady::nuscenes()?;
+    let values = floats(&data.join("points_105k.bin"))?;
+    let mut pipeline = CudaPipeline::new(config.clone(), &weights, &CudaOptions::default())?;
+    let cloud = DevicePoints::new(&pipeline, &values)?;
+    let run = steady::run(&mut pipeline, cloud.cloud(), arguments.frames, report)?;
+    for (what, values) in [("submit", &run.submit), ("frame, wall", &run.frame)] {
+        for (name, p) in [
+            ("p50", 0.5),
+            ("p90", 0.9),
+            ("p99", 0.99),
+            ("p99.9", 0.999),
+            ("max", 1.0),
+        ] {
+            times.push((format!("{what} {name}"), Steady::percentile(values, p)));
+        }
+    }
+    times.push((
+        format!("boxes {} nodes {}", run.boxes, pipeline.nodes()),
+        0.0,
+    ));
+    let boxes = pipeline.detections().to_vec();
+    drop(pipeline);
+    let plain = CudaOptions {
+        graph: false,
+        ..CudaOptions::default()
+    };
+    let other = steady::boxes_of(&config, &weights, &plain, &values)?;
+    let same = i64::from(steady::equal_bits(&boxes, &other));
+    report.integers("the same boxes without a graph", &[same], &[1]);
+    let roomy = CudaOptions {
+        point_capacity: 700_000,
+        slots: 3,
+        ..CudaOptions::default()
+    };
+    let other = steady::boxes_of(&config, &weights, &roomy, &values)?;
+    let same = i64::from(steady::equal_bits(&boxes, &other));
+    report.integers("the same boxes with other capacities", &[same], &[1]);
+    Ok(())
+}
+
+fn measure(
+    context: &std::sync::Arc<Context>,
+    data: &Path,
+    times: &mut Vec<(String, f64)>,
+) -> Result<(), Box<dyn Error>> {
+    let (config, weights) = steady::nuscenes()?;
+    let mut pipeline = CudaPipeline::new(config, &weights, &CudaOptions::default())?;
+    for set in [
+        "points_105k",
+        "voxels_real",
+        "voxels_080k",
+        "voxels_105k",
+        "voxels_135k",
+        "voxels_160k",
+    ] {
+        let path = data.join(format!("{set}.bin"));
+        let values = if set.starts_with("points") {
+            floats(&path)?
+        } else {
+            centres(&path)?
+        };
+        let cloud = DevicePoints::new(&pipeline, &values)?;
+        let frame = pipeline.run_device(&[cloud.cloud()]);
+        let (voxels, outcome) = (frame.counts.voxels, frame.outcome);
+        for (stage, time) in stages::times(&pipeline, &cloud.cloud())? {
+            times.push((format!("{set} ({voxels} voxels): {stage}"), time));
+        }
+        times.push((format!("{set} {outcome:?}"), 0.0));
+    }
+    drop(pipeline);
+    let voxels: Vec<i32> = words(&data.join("voxels_105k.bin"))?
+        .iter()
+        .map(|b| i32::from_le_bytes(*b))
+        .collect();
+    for choice in [ConvChoice::Gather, ConvChoice::Auto] {
+        let (voxels, _) = voxels.as_chunks::<3>();
+        let layers = conv::time_encoder(context, voxels, choice)?;
+        times.extend(
+            layers
+                .into_iter()
+                .map(|(name, time)| (format!("{choice:?} {name}"), time)),
+        );
+        times.extend(conv::time_dense(context, choice)?);
+    }
+    Ok(())
+}
+
+fn words(path: &Path) -> Result<Vec<[u8; 4]>, Box<dyn Error>> {
+    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(bytes.as_chunks::<4>().0.to_vec())
+}
+
+fn floats(path: &Path) -> Result<Vec<f32>, Box<dyn Error>> {
+    Ok(words(path)?
+        .iter()
+        .map(|bytes| f32::from_le_bytes(*bytes))
+        .collect())
+}
+
+/// One point in the middle of each voxel of the nuScenes grid.
+fn centres(path: &Path) -> Result<Vec<f32>, Box<dyn Error>> {
+    let values: Vec<i32> = words(path)?
+        .iter()
+        .map(|b| i32::from_le_bytes(*b))
+        .collect();
+    let (voxels, _) = values.as_chunks::<3>();
+    let centre = |cell: i32, lower: f64, size: f64| (lower + (f64::from(cell) + 0.5) * size) as f32;
+    Ok(voxels
+        .iter()
+        .flat_map(|[x, y, z]| {
+            let [x, y] = [*x, *y].map(|cell| centre(cell, -54.0, 0.075));
+            [x, y, centre(*z, -5.0, 0.2), 10.0, 0.0]
+        })
+        .collect())
+}
+
+fn document(
+    arguments: &Arguments,
+    context: &Context,
+    report: &Report,
+    times: &[(String, f64)],
+) -> Value {
+    let info = context.info();
+    let row = |row: &Row| {
+        json!({
+            "case": row.stage,
+            "error": if row.error.is_finite() { json!(row.error) } else { json!("infinite") },
+            "limit": row.limit,
+            "passed": row.passed(),
+            "note": row.note,
+        })
+    };
+    json!({
+        "device": info.name,
+        "compute_capability": format!("{}.{}", info.compute_capability.0, info.compute_capability.1),
+        "driver": info.driver_version,
+        "commit": arguments.commit,
+        "sources": arguments.sources,
+        "frames": arguments.frames,
+        "failed": report.failures().count(),
+        "cases": report.rows.iter().map(row).collect::<Vec<_>>(),
+        "times_us": times.iter().map(|(name, time)| json!({"name": name, "us": time})).collect::<Vec<_>>(),
+    })
 }

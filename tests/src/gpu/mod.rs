@@ -5,4 +5,6 @@ pub mod head;
 pub mod model;
 pub mod points;
 mod random;
+pub mod stages;
+pub mod steady;
 pub mod timing;

@@ -1,0 +1,207 @@
+//! A LiDAR pipeline frame after frame: what a frame costs the host, what it asks of the driver, and whether
+//! its boxes are the same bits every time.
+
+use std::time::{Duration, Instant};
+
+use bevfusion::config::ModelConfig;
+use bevfusion::cuda::{CudaOptions, CudaPipeline, DeviceCloud};
+use bevfusion::exec::{BuildError, FrameOutcome};
+use bevfusion::output::Detection;
+use bevfusion::weights::{Weights, expected_tensors};
+use bevfusion_kernels::cuda::frame::{CloudData, RowLayout};
+use bevfusion_kernels::driver::{Call, DeviceArena, DeviceSlice};
+use bevfusion_kernels::reference::sweep::CloudPlacement;
+
+use crate::formula::{GainProfile, formula_weights};
+use crate::report::Report;
+
+/// Frames before anything is counted.
+const WARM_UP: usize = 50;
+/// Host time that submitting a frame may take at the median.
+const HOST_LIMIT_US: f64 = 50.0;
+
+/// The shipped LiDAR model of nuScenes with formula weights.
+///
+/// # Errors
+/// When the preset is broken.
+pub fn nuscenes() -> Result<(ModelConfig, Weights), Box<dyn std::error::Error>> {
+    let config = ModelConfig::preset("nuscenes_L")?;
+    let weights = formula_weights(&expected_tensors(&config), "", GainProfile::FullSize);
+    Ok((config, weights))
+}
+
+/// A cloud on the device.
+#[derive(Debug)]
+pub struct DevicePoints {
+    values: DeviceSlice<f32>,
+    layout: RowLayout,
+    columns: usize,
+}
+
+impl DevicePoints {
+    /// Uploads `values`, `[n, columns]`.
+    ///
+    /// # Errors
+    /// When the GPU has no room.
+    pub fn new(pipeline: &CudaPipeline, values: &[f32]) -> Result<Self, BuildError> {
+        let columns = pipeline.config().points.load_dim;
+        let arena = DeviceArena::new(pipeline.context());
+        Ok(Self {
+            values: arena.take_with("points", values)?,
+            layout: RowLayout::floats(columns),
+            columns,
+        })
+    }
+
+    /// The cloud as a frame takes it.
+    #[must_use]
+    pub fn cloud(&self) -> DeviceCloud<'_> {
+        DeviceCloud {
+            data: CloudData {
+                address: self.values.address(),
+                points: self.values.len() / self.columns,
+            },
+            layout: &self.layout,
+            placement: CloudPlacement::KEY,
+        }
+    }
+}
+
+/// What `frames` frames took.
+#[derive(Clone, Debug, Default)]
+pub struct Steady {
+    /// Time of submitting (µs), sorted.
+    pub submit: Vec<f64>,
+    /// Time from submitting to boxes on the host (µs), sorted.
+    pub frame: Vec<f64>,
+    /// Boxes of the frame.
+    pub boxes: usize,
+}
+
+impl Steady {
+    /// The value that a share `p` of the samples does not exceed.
+    #[must_use]
+    pub fn percentile(values: &[f64], p: f64) -> f64 {
+        let rank = (values.len() as f64 * p).ceil() as usize;
+        values.get(rank.max(1) - 1).copied().unwrap_or(f64::NAN)
+    }
+}
+
+/// Runs `frames` frames of one cloud; the report gets the budget and the equality of bits.
+///
+/// # Errors
+/// When a frame is dropped.
+pub fn run(
+    pipeline: &mut CudaPipeline,
+    cloud: DeviceCloud<'_>,
+    frames: usize,
+    report: &mut Report,
+) -> Result<Steady, Box<dyn std::error::Error>> {
+    let clouds = [cloud];
+    let mut first: Vec<Detection> = Vec::new();
+    for _ in 0..WARM_UP {
+        let outcome = pipeline.run_device(&clouds).outcome;
+        if let FrameOutcome::Dropped(fault) = outcome {
+            return Err(fault.into());
+        }
+        first = pipeline.detections().to_vec();
+    }
+    let mut steady = Steady {
+        submit: Vec::with_capacity(frames),
+        frame: Vec::with_capacity(frames),
+        boxes: first.len(),
+    };
+    let before = pipeline.context().counters();
+    let mut different = 0_i64;
+    let mut frame = || {
+        let start = Instant::now();
+        let ticket = pipeline.submit_device(&clouds);
+        let submitted = start.elapsed();
+        let fetched = ticket
+            .ok()
+            .and_then(|ticket| pipeline.wait(ticket).map(|_| ()));
+        let done = start.elapsed();
+        let same = fetched.is_some() && equal_bits(pipeline.detections(), &first);
+        different += i64::from(!same);
+        steady.submit.push(microseconds(submitted));
+        steady.frame.push(microseconds(done));
+    };
+    let allocations = allocation_counter::measure(|| (0..frames).for_each(|_| frame()));
+    let calls = pipeline.context().counters().since(&before);
+    let stage = |what: &str| format!("{frames} frames: {what}");
+    report.integers(stage("frames with other boxes"), &[different], &[0]);
+    let on_host = [allocations.count_total as i64];
+    report.integers(stage("allocations on the frame thread"), &on_host, &[0]);
+    let forbidden = [
+        Call::DeviceAlloc,
+        Call::DeviceFree,
+        Call::PinnedAlloc,
+        Call::PinnedFree,
+        Call::BlockingSync,
+        Call::AsyncCopy,
+        Call::KernelLaunch,
+    ];
+    for call in forbidden {
+        report.integers(stage(call.name()), &[calls.of(call) as i64], &[0]);
+    }
+    let launches = [calls.of(Call::GraphLaunch) as i64];
+    report.integers(stage(Call::GraphLaunch.name()), &launches, &[frames as i64]);
+    steady.submit.sort_by(f64::total_cmp);
+    steady.frame.sort_by(f64::total_cmp);
+    let host = Steady::percentile(&steady.submit, 0.5);
+    let limit = crate::report::Tolerance::Absolute(HOST_LIMIT_US);
+    report.doubles(
+        stage("host time of a submit, median (us)"),
+        &[host],
+        &[0.0],
+        limit,
+    );
+    Ok(steady)
+}
+
+/// Boxes of one frame, for comparison with another pipeline.
+///
+/// # Errors
+/// When the model cannot be built or the frame is dropped.
+pub fn boxes_of(
+    config: &ModelConfig,
+    weights: &Weights,
+    options: &CudaOptions,
+    values: &[f32],
+) -> Result<Vec<Detection>, Box<dyn std::error::Error>> {
+    let mut pipeline = CudaPipeline::new(config.clone(), weights, options)?;
+    let points = DevicePoints::new(&pipeline, values)?;
+    match pipeline.run_device(&[points.cloud()]).outcome {
+        FrameOutcome::Dropped(fault) => Err(fault.into()),
+        _ => Ok(pipeline.detections().to_vec()),
+    }
+}
+
+/// Whether two lists of boxes are the same bits.
+#[must_use]
+pub fn equal_bits(a: &[Detection], b: &[Detection]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| bits(a) == bits(b))
+}
+
+fn bits(d: &Detection) -> [u32; 11] {
+    let [x, y, z] = d.bottom_center.map(f32::to_bits);
+    let [l, w, h] = d.size.map(f32::to_bits);
+    let [vx, vy] = d.velocity.map(f32::to_bits);
+    [
+        x,
+        y,
+        z,
+        l,
+        w,
+        h,
+        d.yaw.to_bits(),
+        vx,
+        vy,
+        d.score.to_bits(),
+        d.label,
+    ]
+}
+
+fn microseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
