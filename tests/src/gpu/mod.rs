@@ -1,0 +1,3 @@
+//! Device kernels against their CPU twins; needs a GPU.
+
+pub mod head;
