@@ -81,26 +81,29 @@ pub(super) fn stages(weights: &DecoderWeights, frame: &Frame<'_>) -> Stages {
     stages.decoder_out = flat(&query);
 
     let rows: Rows = query.iter().map(|x| predictions(weights, x)).collect();
-    for channel in 0..10 {
-        let offset = |cell: usize| {
-            if channel < 2 {
-                position(cell)[channel]
-            } else {
-                0.0
-            }
-        };
-        let values = rows.iter().zip(&proposals);
-        stages
-            .bbox_pred
-            .extend(values.map(|(row, (_, cell))| (row[channel] + offset(*cell)) as f32));
-    }
-    let scores = rows.iter().zip(&proposals).zip(frame.heat);
-    stages.score = scores
-        .map(|((row, (class, _)), heat)| {
-            (f64::from(*heat) / (1.0 + (-row[10 + class]).exp())) as f32
-        })
-        .collect();
+    let cells: Vec<Vec<f64>> = proposals.iter().map(|(_, cell)| position(*cell)).collect();
+    let classes: Vec<usize> = proposals.iter().map(|(class, _)| *class).collect();
+    stages.bbox_pred = boxes(&rows, &cells);
+    stages.score = scores(&rows, &classes, frame.heat);
     stages
+}
+
+/// Codes `[10][P]`: the first two outputs are relative to the cell's centre.
+fn boxes(rows: &Rows, centres: &Rows) -> Vec<f32> {
+    let value = |channel: usize, row: &[f64], centre: &[f64]| {
+        (row[channel] + centre.get(channel).copied().unwrap_or(0.0)) as f32
+    };
+    let channel = |channel: usize| {
+        let pairs = rows.iter().zip(centres);
+        pairs.map(move |(row, centre)| value(channel, row, centre))
+    };
+    (0..10).flat_map(channel).collect()
+}
+
+fn scores(rows: &Rows, classes: &[usize], heat: &[f32]) -> Vec<f32> {
+    let own = rows.iter().zip(classes).zip(heat);
+    own.map(|((row, class), heat)| (f64::from(*heat) / (1.0 + (-row[10 + class]).exp())) as f32)
+        .collect()
 }
 
 fn start(weights: &DecoderWeights, frame: &Frame<'_>, class: usize, cell: usize) -> Vec<f64> {
