@@ -10,6 +10,7 @@ pub mod camera;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
+pub mod cuda;
 #[cfg(feature = "dataset")]
 pub mod dataset;
 pub mod engine;

@@ -5,6 +5,7 @@
 pub mod command;
 pub mod formula;
 pub mod golden;
+pub mod gpu;
 pub mod home;
 pub mod mmdet;
 pub mod models;

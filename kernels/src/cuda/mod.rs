@@ -5,6 +5,22 @@
 
 use crate::driver::KernelImage;
 
+pub mod decoder;
+pub mod decoder_weights;
+pub mod dense_conv;
+pub mod frame;
+pub mod gather_conv;
+pub mod hopper_conv;
+mod hopper_sparse_conv;
+pub mod packed_rulebook;
+mod packing;
+pub mod postprocess;
+pub mod postprocess_settings;
+pub mod proposals;
+pub mod rulebook;
+pub mod sparse_conv;
+pub mod sweep;
+pub mod voxelize;
 /// Machine code and sources, put together by the build script.
 mod images {
     include!(concat!(env!("OUT_DIR"), "/images.rs"));

@@ -200,6 +200,29 @@ impl Function {
         self.name
     }
 
+    /// Blocks that one multiprocessor runs at a time.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub fn blocks_per_multiprocessor(
+        &self,
+        threads: usize,
+        shared_bytes: usize,
+    ) -> Result<usize, DriverError> {
+        let mut blocks = 0;
+        // SAFETY: the function is alive; the number is written.
+        let asked = unsafe {
+            sys::cuOccupancyMaxActiveBlocksPerMultiprocessor(
+                &raw mut blocks,
+                self.raw,
+                threads as i32,
+                shared_bytes,
+            )
+        };
+        check("cuOccupancyMaxActiveBlocksPerMultiprocessor", asked)?;
+        Ok(usize::try_from(blocks).unwrap_or(0).max(1))
+    }
+
     /// Enqueues one launch. Allocates nothing on the host.
     ///
     /// # Safety

@@ -4,6 +4,7 @@
 //! duplicates, change classes by size.
 
 mod decode;
+mod device;
 mod filter;
 mod nms;
 mod postprocess;
@@ -12,5 +13,6 @@ mod remap;
 mod test_spec;
 
 pub use decode::HeadOutput;
+pub use device::{counts_of, detection_of, device_settings, proposal_config};
 pub use postprocess::{PostprocessCounts, postprocess};
 pub use remap::remapped_row;

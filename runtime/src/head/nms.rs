@@ -68,10 +68,15 @@ fn apply(step: &NmsSpec, class_names: &[String], detections: &mut Vec<Detection>
     }
 }
 
-fn across_classes(params: &IouNmsParams, class_names: &[String], detections: &mut Vec<Detection>) {
-    let pedestrian = class_names
+/// The class that is only compared with itself.
+pub(super) fn pedestrian_class(class_names: &[String]) -> Option<usize> {
+    class_names
         .iter()
-        .position(|name| name.eq_ignore_ascii_case(PEDESTRIAN));
+        .position(|name| name.eq_ignore_ascii_case(PEDESTRIAN))
+}
+
+fn across_classes(params: &IouNmsParams, class_names: &[String], detections: &mut Vec<Detection>) {
+    let pedestrian = pedestrian_class(class_names);
     let is_pedestrian = |label: u32| Some(label as usize) == pedestrian;
     let comparable = |a: usize, b: usize| {
         let (a, b) = (detections[a].label, detections[b].label);

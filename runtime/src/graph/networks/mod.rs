@@ -20,7 +20,7 @@ pub use bev_decoder::bev_decoder;
 pub use bev_downsample::bev_downsample;
 pub use camera_backbone::camera_backbone;
 pub use depth_net::depth_net;
-pub use head::head;
+pub use head::{QueryWeights, head, query_weights};
 pub use layers::{Conv, Layers, Norm};
 
 use super::{Graph, GraphError};

@@ -9,11 +9,11 @@ use crate::graph::networks::layers::{Layers, rounded, widened};
 use crate::graph::{GraphError, ValueId};
 
 /// Prefix of the layer's weights.
-const LAYER: &str = "bbox_head.decoder.0";
+pub(super) const LAYER: &str = "bbox_head.decoder.0";
 
 /// Third of an attention's `in_proj`: query, key or value.
 #[derive(Clone, Copy)]
-enum Part {
+pub(super) enum Part {
     Query,
     Key,
     Value,
@@ -65,7 +65,7 @@ pub(super) fn decoder(
 }
 
 /// Weight `[C, C]` and bias `[C]` of one third of `in_proj`.
-fn projection<'w>(
+pub(super) fn projection<'w>(
     l: &Layers<'w>,
     attention: &str,
     part: Part,
@@ -82,6 +82,22 @@ fn projection<'w>(
     ))
 }
 
+/// Weight and bias of an attention's query with the scale d^−½ in them.
+pub(super) fn scaled_query(
+    l: &Layers<'_>,
+    attention: &str,
+    channels: usize,
+    heads: usize,
+) -> Result<(Vec<f32>, Vec<f32>), GraphError> {
+    let scale = ((channels / heads) as f64).sqrt().recip();
+    let (weight, bias) = projection(l, attention, Part::Query, channels)?;
+    let scaled = |values: &[f32]| {
+        let scaled = widened(values);
+        rounded(&scaled.iter().map(|v| v * scale).collect::<Vec<f64>>())
+    };
+    Ok((scaled(weight), scaled(bias)))
+}
+
 /// softmax(q · k) · v per head and the output projection; `[P, C]` to `[P, C]`. The scale d^−½ is in the
 /// query's weights. Key is `[heads, d, n]`, value `[heads, n, d]`.
 fn attention(
@@ -93,13 +109,8 @@ fn attention(
 ) -> Result<ValueId, GraphError> {
     let shape = l.graph.shape(placed).to_vec();
     let channels = shape[1];
-    let scale = ((channels / heads) as f64).sqrt().recip();
-    let (weight, bias) = projection(l, name, Part::Query, channels)?;
-    let scaled = |values: &[f32]| {
-        let scaled = widened(values);
-        rounded(&scaled.iter().map(|v| v * scale).collect::<Vec<f64>>())
-    };
-    let query = l.linear_of(placed, &scaled(weight), Some(&scaled(bias)))?;
+    let (weight, bias) = scaled_query(l, name, channels, heads)?;
+    let query = l.linear_of(placed, &weight, Some(&bias))?;
     let query = l
         .graph
         .reshape(query, &[shape[0], heads, channels / heads])?;

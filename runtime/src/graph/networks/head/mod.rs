@@ -9,6 +9,9 @@ mod decoder;
 mod position;
 mod prediction;
 mod proposals;
+mod query_weights;
+
+pub use query_weights::{QueryWeights, query_weights};
 
 use super::bev_size;
 use super::layers::{Conv, Layers, Norm};

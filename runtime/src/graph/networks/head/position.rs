@@ -8,12 +8,16 @@ use crate::graph::networks::layers::{Affine, Layers, rounded, widened};
 use crate::graph::{GraphError, ValueId};
 
 /// Both layers of one embedding, the batch norm folded into the first.
-struct Embedding {
-    first: Affine,
-    second: Affine,
+pub(super) struct Embedding {
+    pub(super) first: Affine,
+    pub(super) second: Affine,
 }
 
-fn embedding(l: &Layers<'_>, name: &str, channels: usize) -> Result<Embedding, GraphError> {
+pub(super) fn embedding(
+    l: &Layers<'_>,
+    name: &str,
+    channels: usize,
+) -> Result<Embedding, GraphError> {
     let prefix = format!("{name}.position_embedding_head");
     let [first, norm, second] = [0, 1, 3].map(|index| format!("{prefix}.{index}"));
     let norm = Norm {

@@ -73,16 +73,24 @@ fn own_class(
     l.graph.gather(flat, index, 0)
 }
 
-/// All heads at once: `[10 + K, P]`.
-fn raw(l: &mut Layers<'_>, query: ValueId, spec: &ModelSpec) -> Result<ValueId, GraphError> {
+/// Both layers of all heads, one head's rows after the other's.
+pub(super) struct Stacked {
+    /// `[6 · width, C]`, batch norms folded.
+    pub(super) first: Vec<f32>,
+    /// `[6 · width]`.
+    pub(super) first_bias: Vec<f32>,
+    /// Second layers `[channels, width]` of each head.
+    pub(super) second: Vec<Vec<f32>>,
+    /// `[10 + K]`.
+    pub(super) second_bias: Vec<f32>,
+}
+
+pub(super) fn stacked(l: &Layers<'_>, spec: &ModelSpec) -> Result<Stacked, GraphError> {
     let [inner, width] = [spec.head.hidden_channels, spec.head.prediction_channels];
-    let heads: Vec<(&str, usize)> = (BOX_HEADS.into_iter())
-        .chain([("heatmap", spec.class_names.len())])
-        .collect();
-    let total = width * heads.len();
+    let heads = (BOX_HEADS.into_iter()).chain([("heatmap", spec.class_names.len())]);
     let (mut first, mut first_bias) = (Vec::new(), Vec::new());
     let (mut second, mut second_bias) = (Vec::new(), Vec::new());
-    for (i, (name, channels)) in heads.into_iter().enumerate() {
+    for (name, channels) in heads {
         let prefix = format!("bbox_head.prediction_heads.0.{name}");
         let norm = Norm {
             name: &format!("{prefix}.0.bn"),
@@ -94,15 +102,32 @@ fn raw(l: &mut Layers<'_>, query: ValueId, spec: &ModelSpec) -> Result<ValueId, 
         first.extend(rounded(&affine.weight));
         first_bias.extend(rounded(&affine.bias));
         let weight = l.weight(&format!("{prefix}.1.weight"), &[channels, width, 1])?;
-        for row in weight.chunks_exact(width) {
+        second.push(weight.to_vec());
+        second_bias.extend(l.weight(&format!("{prefix}.1.bias"), &[channels])?);
+    }
+    Ok(Stacked {
+        first,
+        first_bias,
+        second,
+        second_bias,
+    })
+}
+
+/// All heads at once: `[10 + K, P]`.
+fn raw(l: &mut Layers<'_>, query: ValueId, spec: &ModelSpec) -> Result<ValueId, GraphError> {
+    let width = spec.head.prediction_channels;
+    let heads = stacked(l, spec)?;
+    let total = width * heads.second.len();
+    let mut second = Vec::new();
+    for (i, head) in heads.second.iter().enumerate() {
+        for row in head.chunks_exact(width) {
             let start = second.len();
             second.resize(start + total, 0.0);
             second[start + i * width..][..width].copy_from_slice(row);
         }
-        second_bias.extend(l.weight(&format!("{prefix}.1.bias"), &[channels])?);
     }
-    let hidden = l.linear_of(query, &first, Some(&first_bias))?;
+    let hidden = l.linear_of(query, &heads.first, Some(&heads.first_bias))?;
     let hidden = l.graph.relu(hidden)?;
-    let rows = l.linear_of(hidden, &second, Some(&second_bias))?;
+    let rows = l.linear_of(hidden, &second, Some(&heads.second_bias))?;
     l.graph.transpose(rows, &[1, 0])
 }

@@ -111,7 +111,7 @@ fn heatmap(l: &mut Layers<'_>, features: ValueId, spec: &ModelSpec) -> Result<Va
 }
 
 /// One flag per class: whether only its local maxima count.
-fn pooled_classes(spec: &ModelSpec) -> Result<Vec<bool>, GraphError> {
+pub(super) fn pooled_classes(spec: &ModelSpec) -> Result<Vec<bool>, GraphError> {
     let pooled = &spec.head.dense_heatmap_pooling_classes;
     if let Some(unknown) = pooled.iter().find(|name| !spec.class_names.contains(name)) {
         return Err(GraphError::setting(
@@ -161,13 +161,12 @@ fn suppressed(l: &mut Layers<'_>, x: ValueId, spec: &ModelSpec) -> Result<ValueI
     l.graph.mul(x, is_largest)
 }
 
-/// W · onehot(class) + b, which is a row of a table.
-fn class_encoding(
-    l: &mut Layers<'_>,
-    labels: ValueId,
+/// Class encodings `[K, C]`.
+pub(super) fn class_table(
+    l: &Layers<'_>,
     classes: usize,
     channels: usize,
-) -> Result<ValueId, GraphError> {
+) -> Result<Vec<f32>, GraphError> {
     let weight = l.weight("bbox_head.class_encoding.weight", &[channels, classes, 1])?;
     let bias = l.weight("bbox_head.class_encoding.bias", &[channels])?;
     let mut table = transposed(weight, channels, classes);
@@ -176,6 +175,17 @@ fn class_encoding(
             *value += bias;
         }
     }
+    Ok(table)
+}
+
+/// W · onehot(class) + b, which is a row of a table.
+fn class_encoding(
+    l: &mut Layers<'_>,
+    labels: ValueId,
+    classes: usize,
+    channels: usize,
+) -> Result<ValueId, GraphError> {
+    let table = class_table(l, classes, channels)?;
     let table = l.graph.constant(&[classes, channels], table)?;
     let encoding = l.graph.gather(table, labels, 0)?;
     name_transposed(l, encoding, "head.class_encoding")?;

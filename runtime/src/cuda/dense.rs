@@ -1,0 +1,399 @@
+//! A dense graph as a program of convolutions on the device.
+//!
+//! [`DenseProgram::new`] fuses the graph, lays out its maps and packs its weights; [`enqueue`] only launches.
+//! Memory of maps that nobody reads any more is used again.
+//!
+//! [`enqueue`]: DenseProgram::enqueue
+
+use std::collections::BTreeMap;
+
+use bevfusion_kernels::cuda::dense_conv::{
+    DenseConv, DenseConvBuffers, DenseConvKernels, DenseConvShape, DenseConvWeights, DenseTarget,
+    MapSlice,
+};
+use bevfusion_kernels::cuda::sparse_conv::Activation;
+use bevfusion_kernels::driver::{DeviceArena, DeviceSlice, DriverError, Stream};
+use half::f16;
+
+use super::fuse::{Follow, Fused, FusedConv, fuse};
+use super::layout::{Channels, DenseMap};
+use crate::engine::EngineError;
+use crate::graph::{Data, Graph, ValueId};
+
+/// What a program is asked for besides the graph.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DenseRequest<'a> {
+    /// Names of outputs that are kept in float32.
+    pub float_outputs: &'a [&'a str],
+}
+
+/// A dense network, ready to be enqueued.
+#[derive(Clone, Debug)]
+pub struct DenseProgram {
+    steps: Vec<DenseConv>,
+    inputs: Vec<DenseMap>,
+    outputs: Vec<DenseMap>,
+}
+
+impl DenseProgram {
+    /// Plans `graph`.
+    ///
+    /// # Errors
+    /// When the graph holds what the engine does not run, or the GPU refuses.
+    pub fn new(
+        kernels: &DenseConvKernels,
+        arena: &DeviceArena,
+        graph: &Graph,
+        request: DenseRequest<'_>,
+    ) -> Result<Self, EngineError> {
+        let fail = |problem: String| EngineError::Load {
+            engine: super::NAME,
+            network: graph.name.clone(),
+            problem,
+        };
+        let fused = fuse(graph).map_err(|error| fail(error.to_string()))?;
+        let mut planner = Planner::new(graph, &fused, arena, request);
+        planner.plan().map_err(|error| fail(error.to_string()))?;
+        let mut steps = Vec::with_capacity(fused.convs.len());
+        for (index, conv) in fused.convs.iter().enumerate() {
+            let step = planner.step(kernels, index, conv);
+            steps.push(step.map_err(|error| fail(error.to_string()))?);
+        }
+        let maps = |ports: &[crate::graph::Port]| {
+            let found = ports
+                .iter()
+                .map(|port| planner.maps.get(&port.value).cloned());
+            let found: Option<Vec<DenseMap>> = found.collect();
+            found.ok_or_else(|| fail("an input or output is no map of the network".to_owned()))
+        };
+        Ok(Self {
+            inputs: maps(&graph.inputs)?,
+            outputs: maps(&graph.outputs)?,
+            steps,
+        })
+    }
+
+    /// Maps that the caller fills, in the graph's order.
+    #[must_use]
+    pub fn inputs(&self) -> &[DenseMap] {
+        &self.inputs
+    }
+
+    /// Maps that a run fills, in the graph's order.
+    #[must_use]
+    pub fn outputs(&self) -> &[DenseMap] {
+        &self.outputs
+    }
+
+    /// Enqueues one run.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub fn enqueue(&self, stream: &Stream) -> Result<(), DriverError> {
+        self.steps.iter().try_for_each(|step| step.enqueue(stream))
+    }
+}
+
+struct Planner<'a> {
+    graph: &'a Graph,
+    fused: &'a Fused,
+    arena: &'a DeviceArena,
+    request: DenseRequest<'a>,
+    maps: BTreeMap<ValueId, DenseMap>,
+    free: Vec<DeviceSlice<u16>>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(
+        graph: &'a Graph,
+        fused: &'a Fused,
+        arena: &'a DeviceArena,
+        request: DenseRequest<'a>,
+    ) -> Self {
+        Self {
+            graph,
+            fused,
+            arena,
+            request,
+            maps: BTreeMap::new(),
+            free: Vec::new(),
+        }
+    }
+
+    /// Gives every map a place: joined maps and the caller's own first, then the others in order, in
+    /// memory that has become free.
+    fn plan(&mut self) -> Result<(), DriverError> {
+        for join in self.fused.joins.iter().rev() {
+            self.place_join(&join.parts, join.output)?;
+        }
+        let graph = self.graph;
+        for port in graph.inputs.iter().chain(&graph.outputs) {
+            let is_float = self.request.float_outputs.contains(&port.name.as_str());
+            if !self.maps.contains_key(&port.value) {
+                let map = self.own(port.value, is_float)?;
+                self.maps.insert(port.value, map);
+            }
+        }
+        for (index, conv) in self.fused.convs.iter().enumerate() {
+            if !self.maps.contains_key(&conv.output) {
+                let map = self.reused(conv.output)?;
+                self.maps.insert(conv.output, map);
+            }
+            self.release(index, conv);
+        }
+        Ok(())
+    }
+
+    fn place_join(&mut self, parts: &[ValueId], output: ValueId) -> Result<(), DriverError> {
+        let channels: Vec<Channels> = parts.iter().map(|part| self.channels(*part)).collect();
+        let whole = match self.maps.get(&output) {
+            Some(map) => map.clone(),
+            None => self.private(output, Channels::joined(channels.iter()))?,
+        };
+        let mut offset = whole.offset;
+        for (part, channels) in parts.iter().zip(channels) {
+            let written = channels.written();
+            let map = DenseMap {
+                channels,
+                offset,
+                ..whole.clone()
+            };
+            self.maps.insert(*part, map);
+            offset += written;
+        }
+        self.maps.insert(output, whole);
+        Ok(())
+    }
+
+    /// Channels of a value: those of its parts where it is joined.
+    fn channels(&self, id: ValueId) -> Channels {
+        let join = self.fused.joins.iter().find(|join| join.output == id);
+        match join {
+            Some(join) => {
+                let parts: Vec<Channels> =
+                    join.parts.iter().map(|part| self.channels(*part)).collect();
+                Channels::joined(parts.iter())
+            }
+            None => Channels::plain(self.graph.value(id).shape.get(1).copied().unwrap_or(0)),
+        }
+    }
+
+    fn shape(&self, id: ValueId) -> [usize; 4] {
+        let shape = &self.graph.value(id).shape;
+        std::array::from_fn(|axis| shape.get(axis).copied().unwrap_or(1))
+    }
+
+    fn private(&self, id: ValueId, channels: Channels) -> Result<DenseMap, DriverError> {
+        let [images, _, rows, columns] = self.shape(id);
+        let pitch = channels.pitch();
+        let len = images * rows * columns * pitch;
+        Ok(DenseMap {
+            half: Some(self.arena.take_zeroed("dense map", len)?),
+            float: None,
+            images,
+            size: [rows, columns],
+            channels,
+            pitch,
+            offset: 0,
+        })
+    }
+
+    fn own(&self, id: ValueId, is_float: bool) -> Result<DenseMap, DriverError> {
+        let channels = self.channels(id);
+        if !is_float {
+            return self.private(id, channels);
+        }
+        let [images, _, rows, columns] = self.shape(id);
+        let pitch = channels.written();
+        let len = images * rows * columns * pitch;
+        Ok(DenseMap {
+            half: None,
+            float: Some(self.arena.take_zeroed("dense output", len)?),
+            images,
+            size: [rows, columns],
+            channels,
+            pitch,
+            offset: 0,
+        })
+    }
+
+    /// A map in memory that nobody needs any more, or in new memory.
+    fn reused(&mut self, id: ValueId) -> Result<DenseMap, DriverError> {
+        let channels = self.channels(id);
+        if channels.has_gap() {
+            return self.private(id, channels);
+        }
+        let [images, _, rows, columns] = self.shape(id);
+        let len = images * rows * columns * channels.pitch();
+        let fitting = (0..self.free.len())
+            .filter(|at| self.free[*at].len() >= len)
+            .min_by_key(|at| self.free[*at].len());
+        let Some(at) = fitting else {
+            return self.private(id, channels);
+        };
+        let memory = self.free.swap_remove(at);
+        Ok(DenseMap {
+            half: Some(memory),
+            float: None,
+            images,
+            size: [rows, columns],
+            pitch: channels.pitch(),
+            channels,
+            offset: 0,
+        })
+    }
+
+    /// Frees the input of step `index` when no later step, join or output reads it.
+    fn release(&mut self, index: usize, conv: &FusedConv) {
+        for id in [Some(conv.input), conv.addend].into_iter().flatten() {
+            let later = self.fused.convs[index + 1..]
+                .iter()
+                .any(|other| other.input == id || other.addend == Some(id));
+            let joined = self.fused.joins.iter().any(|join| join.parts.contains(&id));
+            let is_join = self.fused.joins.iter().any(|join| join.output == id);
+            let ports = self.graph.inputs.iter().chain(&self.graph.outputs);
+            let outside = ports.into_iter().any(|port| port.value == id);
+            let map = self.maps.get(&id);
+            let gap = map.is_none_or(|map| map.channels.has_gap());
+            if later || joined || is_join || outside || gap {
+                continue;
+            }
+            self.free.extend(map.and_then(|map| map.half.clone()));
+        }
+    }
+
+    fn step(
+        &self,
+        kernels: &DenseConvKernels,
+        index: usize,
+        conv: &FusedConv,
+    ) -> Result<DenseConv, DriverError> {
+        let missing = |what: &str| DriverError::Arguments {
+            kernel: "dense",
+            problem: format!("step {index}: {what}"),
+        };
+        let input = self
+            .maps
+            .get(&conv.input)
+            .ok_or_else(|| missing("input is no map"))?;
+        let output = self
+            .maps
+            .get(&conv.output)
+            .ok_or_else(|| missing("output is no map"))?;
+        let weight = self
+            .constant(conv.weight)
+            .ok_or_else(|| missing("weight is no constant"))?;
+        let [a, b, kernel_h, kernel_w] = self.shape(conv.weight);
+        let (real_input, real_output) = if conv.transposed { (a, b) } else { (b, a) };
+        let uniform = conv.stride[0] == conv.stride[1] && conv.padding[0] == conv.padding[1];
+        let matches = !conv.transposed || (kernel_h == conv.stride[0] && kernel_w == kernel_h);
+        if !uniform || !matches || real_input != input.channel_count() {
+            return Err(missing(
+                "strides, paddings or channels are not those of a map kernel",
+            ));
+        }
+        let taps = kernel_h * kernel_w;
+        let real = input.channels.real();
+        let at = |o: usize, tap: usize, physical: usize| -> f32 {
+            let Some(i) = real[physical] else { return 0.0 };
+            if conv.transposed {
+                let (part, channel) = (o / real_output, o % real_output);
+                weight[(i * real_output + channel) * taps + part]
+            } else {
+                weight[(o * real_input + i) * taps + tap]
+            }
+        };
+        let bias = match conv.bias {
+            Some(id) => self
+                .constant(id)
+                .ok_or_else(|| missing("bias is no constant"))?,
+            None => &[],
+        };
+        let shape = DenseConvShape {
+            images: input.images,
+            input: input.size,
+            input_channels: real.len(),
+            output_channels: real_output,
+            padded_output: output.channels.written(),
+            kernel: if conv.transposed {
+                [1; 2]
+            } else {
+                [kernel_h, kernel_w]
+            },
+            stride: if conv.transposed { 1 } else { conv.stride[0] },
+            padding: conv.padding[0],
+            upsample: if conv.transposed { conv.stride[0] } else { 1 },
+        };
+        let weights = DenseConvWeights {
+            weight: &at,
+            input_channels: real.len(),
+            bias,
+        };
+        let buffers = DenseConvBuffers {
+            input: slice_of(input).ok_or_else(|| missing("input is float32"))?,
+            addend: self.addend(conv, output)?,
+            target: target_of(output).ok_or_else(|| missing("output has no memory"))?,
+        };
+        let activation = match conv.follow {
+            Follow::Nothing => Activation::None,
+            Follow::Relu => Activation::Relu,
+            Follow::Gelu => Activation::Gelu,
+        };
+        DenseConv::new(kernels, self.arena, &shape, &weights, buffers, activation)
+    }
+
+    fn addend(
+        &self,
+        conv: &FusedConv,
+        output: &DenseMap,
+    ) -> Result<Option<MapSlice<u16>>, DriverError> {
+        let Some(id) = conv.addend else {
+            return Ok(None);
+        };
+        let Some(values) = self.constant(id) else {
+            return Ok(self.maps.get(&id).and_then(slice_of));
+        };
+        let pitch = output.channels.written();
+        let map = DenseMap {
+            half: None,
+            float: None,
+            pitch,
+            offset: 0,
+            ..output.clone()
+        };
+        let halves: Vec<u16> = values.iter().map(|v| f16::from_f32(*v).to_bits()).collect();
+        let mut elements = vec![0; output.images * output.size[0] * output.size[1] * pitch];
+        map.from_planar(&halves, &mut elements);
+        Ok(Some(MapSlice {
+            data: self.arena.take_with("dense constant", &elements)?,
+            pitch,
+            channel: 0,
+        }))
+    }
+
+    fn constant(&self, id: ValueId) -> Option<&[f32]> {
+        match self.graph.value(id).constant.as_ref()? {
+            Data::F32(values) => Some(values),
+            Data::I64(_) => None,
+        }
+    }
+}
+
+fn slice_of(map: &DenseMap) -> Option<MapSlice<u16>> {
+    map.half.as_ref().map(|data| MapSlice {
+        data: data.clone(),
+        pitch: map.pitch,
+        channel: map.offset,
+    })
+}
+
+fn target_of(map: &DenseMap) -> Option<DenseTarget> {
+    let float = map.float.as_ref().map(|data| {
+        DenseTarget::Float(MapSlice {
+            data: data.clone(),
+            pitch: map.pitch,
+            channel: map.offset,
+        })
+    });
+    float.or_else(|| slice_of(map).map(DenseTarget::Half))
+}

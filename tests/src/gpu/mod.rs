@@ -1,0 +1,7 @@
+//! What the kernels compute on a GPU, held against the CPU twins.
+
+pub mod conv;
+pub mod head;
+pub mod points;
+mod random;
+pub mod timing;
