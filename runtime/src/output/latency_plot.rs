@@ -103,7 +103,8 @@ impl LatencyPlot {
         let counts = counts(&self.times_ms, low, high);
         let most = counts.iter().copied().max().unwrap_or(0).max(1);
         let x = Axis::new([low, high], COLUMNS);
-        let y = Axis::new([0.0, 1.05 * most as f64], LOWER);
+        // The marks' names stand above the bars.
+        let y = Axis::new([0.0, 1.5 * most as f64], LOWER);
         grid(shapes, (&x, "ms"), (&y, "frames"));
         let width = (COLUMNS[1] - COLUMNS[0]) / BINS as f32;
         for (bin, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {

@@ -71,7 +71,7 @@ fn a_dataset_a_file_and_a_folder_of_files_are_inputs() {
         &cameras,
         &["--input", &drive, "--frames", "2", "--plot", &plot],
     );
-    says(&text, &["2 frames of", "depth_net", "1 threads"]);
+    says(&text, &["2 frames of", "depth_net", "threads: 1"]);
     png(&home.path("latency.png"));
     let cloud = home.arg(&key_cloud(0));
     says(&of(&lidar, &["--input", &cloud]), &["1 frame of"]);

@@ -60,12 +60,12 @@ impl DeviceFacts {
 
     /// One line.
     pub(super) fn in_words(&self) -> String {
-        let mut text = format!("{}, {} cores", self.name, self.units);
+        let mut text = format!("{}, cores: {}", self.name, self.units);
         if let Some(threads) = self.threads {
-            text.push_str(&format!(", {threads} threads"));
+            text.push_str(&format!(", threads: {threads}"));
         }
         for (name, clock) in &self.clocks_mhz {
-            text.push_str(&format!(", {} {clock:.0} MHz", name.replace('_', " ")));
+            text.push_str(&format!(", {}: {clock:.0} MHz", name.replace('_', " ")));
         }
         if let Some(driver) = &self.driver {
             text.push_str(&format!(", driver {driver}"));

@@ -64,7 +64,7 @@ fn made_up(count: usize, config: &ModelConfig) -> Inputs {
         frame: synthetic::frame(config, SEED + index as u64),
     };
     Inputs {
-        source: format!("made up, seed {SEED}"),
+        source: format!("a made-up drive, seed {SEED}"),
         frames: (0..count).map(frame).collect(),
     }
 }

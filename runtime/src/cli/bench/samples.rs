@@ -107,7 +107,8 @@ fn percentile(sorted: &[Duration], permille: usize) -> Duration {
 }
 
 pub(super) fn milliseconds(time: Duration) -> f64 {
-    1e3 * time.as_secs_f64()
+    // Of whole nanoseconds, so that files have no digits beyond them.
+    time.as_nanos() as f64 / 1e6
 }
 
 #[cfg(test)]
