@@ -153,7 +153,8 @@ impl Golden<'_> {
     }
 }
 
-fn samples<T: Copy>(name: &str, values: &[T], count: usize) -> Vec<T> {
+/// The values that a golden file keeps of a large tensor.
+pub(crate) fn samples<T: Copy>(name: &str, values: &[T], count: usize) -> Vec<T> {
     let seed = fnv1a(name.as_bytes());
     let length = values.len() as u64;
     (0..count as u64)

@@ -27,12 +27,12 @@ const STEP: usize = 64;
 struct HopperParams {
     weights: TensorMap,
     conv: Params,
-    unused: [u32; 10],
+    unused: [u32; 8],
 }
 
 // SAFETY: all zeros are valid in every field.
 unsafe impl Zeroable for HopperParams {}
-// SAFETY: 128, 88 and 40 bytes fill four times the alignment: no padding, any bytes valid.
+// SAFETY: 128, 96 and 32 bytes fill four times the alignment: no padding, any bytes valid.
 unsafe impl Pod for HopperParams {}
 
 /// Which kernel runs a convolution and how its weights are packed.
@@ -141,7 +141,7 @@ impl HopperSparse {
             params: HopperParams {
                 weights: TensorMap::tiled(packed, &tile)?,
                 conv,
-                unused: [0; 10],
+                unused: [0; 8],
             },
         })
     }

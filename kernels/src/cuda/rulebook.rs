@@ -237,18 +237,35 @@ impl Rulebooks {
         self.strided.get(level)
     }
 
-    /// One launch per strided convolution and one more.
+    /// [`enqueue_levels`](Self::enqueue_levels) and [`enqueue_maps`](Self::enqueue_maps).
     ///
     /// # Errors
     /// When the driver refuses.
     pub fn enqueue(&self, stream: &Stream) -> Result<(), DriverError> {
+        self.enqueue_levels(stream)?;
+        self.enqueue_maps(stream)
+    }
+
+    /// Sites of levels 1, 2, …, after [`Voxelize::enqueue_ranks`]; one launch for each.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub fn enqueue_levels(&self, stream: &Stream) -> Result<(), DriverError> {
         for (params, launch, width) in &self.level_params {
             let level = &self.level[*width as usize];
             // SAFETY: the struct mirrors the kernel's; its addresses belong to slices of `self`, with a
-            // place for every column of every chunk.
+            // place for every column and every block; sites beyond the capacity are not written.
             unsafe { level.launch(stream, *launch, params) }?;
         }
-        // SAFETY: as above; rows end at the row stride.
+        Ok(())
+    }
+
+    /// All rulebooks, after the levels and [`Voxelize::enqueue_features`]; one launch.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub fn enqueue_maps(&self, stream: &Stream) -> Result<(), DriverError> {
+        // SAFETY: the struct mirrors the kernel's; rows end at the row stride.
         unsafe { self.fill.0.launch(stream, self.fill.1, &self.maps_params) }
     }
 }

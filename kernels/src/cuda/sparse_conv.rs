@@ -83,10 +83,14 @@ pub struct SparseConvBuffers {
 pub enum SparseConvTarget {
     /// fp16 `[output rows, padded output channels]`.
     Rows(DeviceSlice<u16>),
-    /// The dense map fp16 `[columns, channels · z]`, zero where nothing is active, channel c·Z + z.
+    /// The dense map fp16 `[columns, pitch]`, zero where nothing is active, channel c·Z + z.
     Dense {
         /// The map.
         map: DeviceSlice<u16>,
+        /// Elements of a column.
+        pitch: usize,
+        /// Where a column's channels start.
+        channel: usize,
         /// Site of each output row: column · 64 + z.
         sites: DeviceSlice<u32>,
         /// Z.
@@ -112,6 +116,8 @@ pub(super) struct Params {
     cout: u32,
     z_extent: u32,
     activation: u32,
+    cell_pitch: u32,
+    real_channels: u32,
 }
 
 /// The loaded kernels.
@@ -185,13 +191,18 @@ impl SparseConv {
         let mut bias = weights.bias.to_vec();
         bias.resize(shape.columns, 0.0);
         let bias = arena.take_with("sparse bias", &bias)?;
-        let (out, sites, z_extent) = match &buffers.target {
-            SparseConvTarget::Rows(rows) => (rows.address(), 0, 1),
+        let (out, sites, z_extent, cell_pitch) = match &buffers.target {
+            SparseConvTarget::Rows(rows) => (rows.address(), 0, 1, 0),
             SparseConvTarget::Dense {
                 map,
+                pitch,
+                channel,
                 sites,
                 z_extent,
-            } => (map.address(), sites.address(), *z_extent as u32),
+            } => {
+                let first = map.address() + 2 * *channel as u64;
+                (first, sites.address(), *z_extent, *pitch)
+            }
         };
         let params = Params {
             features: buffers.features.address(),
@@ -206,8 +217,10 @@ impl SparseConv {
             taps_xy: (shape.taps / SLOTS_Z) as u32,
             cin: shape.inputs as u32,
             cout: shape.columns as u32,
-            z_extent,
+            z_extent: z_extent as u32,
             activation: activation as u32,
+            cell_pitch: cell_pitch as u32,
+            real_channels: weights.output as u32,
         };
         let capacity = buffers.entry_stride;
         let kernel = match hopper {
@@ -381,6 +394,20 @@ fn check(
         return Err(format!("{w} weights and {b} biases, expected {wanted}"));
     }
     check_buffers(shape, buffers)?;
+    if let SparseConvTarget::Dense {
+        pitch,
+        channel,
+        z_extent,
+        ..
+    } = &buffers.target
+    {
+        let end = channel + weights.output * z_extent;
+        if end > *pitch || *z_extent == 0 {
+            return Err(format!(
+                "channels up to {end} in a dense map of pitch {pitch}"
+            ));
+        }
+    }
     Ok(shape)
 }
 

@@ -26,8 +26,8 @@ struct BeginParams {
     FramePlan* plan;
     FrameCounts* counts;
     u64* words;
-    const u32* all_site;  // the cells that the frame before occupied
-    const u32* occupied;  // how many
+    const u32* cell;          // of the points of the frame before
+    const u32* stale_points;  // how many
     u32* chunk_counts;
     u32 chunks;
     u32 point_capacity;
@@ -38,6 +38,7 @@ struct GatherParams {
     FrameCounts* counts;
     float* points;
     u32* cell;
+    u32* stale_points;
     u64* words;
     float range[6];
     float min[3];
@@ -78,8 +79,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) sweep_begin(PARAMS BeginPa
     __shared__ FrameHeader header;
     if (blockIdx.x > 0) {
         const u32 thread = (blockIdx.x - 1) * THREADS + threadIdx.x;
-        if (thread < min(*p.occupied, p.point_capacity)) {
-            p.words[p.all_site[thread] / 64] = 0;
+        if (thread < *p.stale_points) {
+            const u32 cell = p.cell[thread];
+            if (cell < NO_CELL) {
+                p.words[cell / 64] = 0;
+            }
         }
         if (thread < p.chunks) {
             p.chunk_counts[thread] = 0;
@@ -236,6 +240,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) sweep_gather(PARAMS Gather
     __shared__ alignas(16) u8 bytes[THREADS * STAGED_STRIDE + 16];
     __shared__ CloudHeader cloud;
     Part part;
+    if (blockIdx.x == 0 && threadIdx.x == 0) {
+        *p.stale_points = p.plan->first_point[MAX_CLOUDS];
+    }
     if (!find_part(*p.plan, part)) {
         return;
     }

@@ -62,8 +62,8 @@ struct BeginParams {
     plan: u64,
     counts: u64,
     words: u64,
-    all_site: u64,
-    occupied: u64,
+    cell: u64,
+    stale_points: u64,
     chunk_counts: u64,
     chunks: u32,
     point_capacity: u32,
@@ -76,6 +76,7 @@ struct GatherParams {
     counts: u64,
     points: u64,
     cell: u64,
+    stale_points: u64,
     words: u64,
     range: [f32; 6],
     min: [f32; 3],
@@ -93,13 +94,11 @@ pub struct SweepBuffers {
     /// `[capacity, columns]`; zeros where `cell` is [`NO_POINT`](super::frame::NO_POINT).
     pub points: DeviceSlice<f32>,
     /// `[capacity]`: column · 64 + z, [`NO_POINT`](super::frame::NO_POINT) or
-    /// [`NO_CELL`](super::frame::NO_CELL).
+    /// [`NO_CELL`](super::frame::NO_CELL). Not to be written: the next frame clears the columns that it
+    /// names.
     pub cell: DeviceSlice<u32>,
     /// One word per (x, y) column of the sparse shape, y fastest: bit z is a cell with points.
     pub words: DeviceSlice<u64>,
-    /// All occupied cells of a frame, and how many: what the next frame clears.
-    pub(super) all_site: DeviceSlice<u32>,
-    pub(super) occupied: DeviceSlice<u32>,
     /// Zero for each chunk of columns.
     pub(super) chunk_counts: DeviceSlice<u32>,
     /// One struct, zeroed at the start of a frame.
@@ -118,8 +117,8 @@ pub struct Sweep {
     columns: usize,
     sparse_shape: [usize; 3],
     used: Vec<Option<usize>>,
-    header: PinnedSlice<FrameHeader>,
     _plan: DeviceSlice<FramePlan>,
+    _stale_points: DeviceSlice<u32>,
     buffers: SweepBuffers,
 }
 
@@ -141,36 +140,39 @@ impl Sweep {
             points: arena.take("points", capacity * columns)?,
             cell: arena.take("cells of points", capacity)?,
             words: arena.take_zeroed("occupancy 0", chunks * CHUNK)?,
-            all_site: arena.take("occupied cells", capacity)?,
-            occupied: arena.take_zeroed("number of occupied cells", 1)?,
             chunk_counts: arena.take_zeroed("cells of chunks", chunks)?,
             counts: arena.take_zeroed("frame counts", 1)?,
         };
-        let header = PinnedSlice::new(context, 1)?;
         let plan = arena.take_zeroed("frame plan", 1)?;
+        // Points whose cells the next frame clears.
+        let stale_points = arena.take_zeroed("points of the frame before", 1)?;
         let module = Module::load(context, &images::SWEEP)?;
         Ok(Self {
             begin: module.function("sweep_begin", 0)?,
             gather: module.function("sweep_gather", 0)?,
             begin_params: BeginParams {
-                header: header.device_address(),
+                header: 0,
                 plan: plan.address(),
                 counts: buffers.counts.address(),
                 words: buffers.words.address(),
-                all_site: buffers.all_site.address(),
-                occupied: buffers.occupied.address(),
+                cell: buffers.cell.address(),
+                stale_points: stale_points.address(),
                 chunk_counts: buffers.chunk_counts.address(),
                 chunks: chunks as u32,
                 point_capacity: capacity as u32,
             },
-            gather_params: gather_params(config, &plan, &buffers),
+            gather_params: gather_params(
+                config,
+                [plan.address(), stale_points.address()],
+                &buffers,
+            ),
             clear_blocks: capacity.max(chunks).div_ceil(THREADS as usize) as u32,
             point_capacity: capacity,
             columns,
             sparse_shape: config.grid.sparse_shape,
             used: used_columns(config),
-            header,
             _plan: plan,
+            _stale_points: stale_points,
             buffers,
         })
     }
@@ -187,12 +189,6 @@ impl Sweep {
         placement: &CloudPlacement,
     ) -> Result<CloudHeader, DriverError> {
         CloudHeader::new(data, layout, &self.used, placement)
-    }
-
-    /// The header, to be written before a frame is submitted.
-    #[must_use]
-    pub fn header_mut(&mut self) -> Option<&mut FrameHeader> {
-        self.header.as_mut_slice().first_mut()
     }
 
     /// What it leaves on the device.
@@ -219,17 +215,24 @@ impl Sweep {
         self.sparse_shape
     }
 
-    /// Two launches. A frame's sweep must be followed by its voxelisation, which notes what the next
-    /// sweep clears.
+    /// Two launches. `header` has one element; it is read when they run and must outlive that.
     ///
     /// # Errors
     /// When the driver refuses.
-    pub fn enqueue(&self, stream: &Stream) -> Result<(), DriverError> {
+    pub fn enqueue(
+        &self,
+        stream: &Stream,
+        header: &PinnedSlice<FrameHeader>,
+    ) -> Result<(), DriverError> {
+        let begin = BeginParams {
+            header: header.device_address(),
+            ..self.begin_params
+        };
         // The first block reads the header.
         let clear = Launch::row(self.clear_blocks + 1, THREADS);
         // SAFETY: the struct mirrors the kernel's; its addresses belong to slices of `self`, with a place
         // for every column of every chunk.
-        unsafe { self.begin.launch(stream, clear, &self.begin_params) }?;
+        unsafe { self.begin.launch(stream, clear, &begin) }?;
         // Each cloud starts a block of its own.
         let blocks = self.point_capacity.div_ceil(THREADS as usize) + MAX_CLOUDS;
         let points = Launch::row(blocks as u32, THREADS);
@@ -240,7 +243,7 @@ impl Sweep {
 
 fn gather_params(
     config: &SweepConfig<'_>,
-    plan: &DeviceSlice<FramePlan>,
+    [plan, stale_points]: [u64; 2],
     buffers: &SweepBuffers,
 ) -> GatherParams {
     let source = |column: usize| match column {
@@ -249,10 +252,11 @@ fn gather_params(
         _ => SOURCE_RAW,
     };
     GatherParams {
-        plan: plan.address(),
+        plan,
         counts: buffers.counts.address(),
         points: buffers.points.address(),
         cell: buffers.cell.address(),
+        stale_points,
         words: buffers.words.address(),
         range: config.range,
         min: config.grid.min,

@@ -38,8 +38,6 @@ struct VoxelizeParams {
     const float* points;
     u32* slots;     // [cells][slot_stride], first points of each cell ascending
     u32* site;      // [max_voxels]
-    u32* all_site;  // [cells]
-    u32* occupied;  // their number, for the next frame
     u32* origin;    // [max_voxels], the cell's rank among all, in that case
     DropState* drop;
     u32* first_counts;
@@ -63,7 +61,6 @@ __device__ __forceinline__ u32 rank_of(const VoxelizeParams& p, u32 cell) {
 
 __device__ void finish_rank(const VoxelizeParams& p, u32 cells) {
     const u32 voxels = min(cells, p.max_voxels);
-    *p.occupied = cells;
     p.counts->sites[0] = cells;
     p.counts->rows[0] = voxels;
     p.counts->dropped_cells = cells - voxels;
@@ -71,20 +68,6 @@ __device__ void finish_rank(const VoxelizeParams& p, u32 cells) {
     for (u32 phase = 0; phase < 4; ++phase) {
         p.drop->done[phase] = 0;
     }
-}
-
-__device__ __forceinline__ u32 emit_column(const VoxelizeParams& p, u32 column, u64 word, u32 rank) {
-    if (word != 0) {
-        p.prefix[column] = rank;
-    }
-    for (; word != 0; word &= word - 1, ++rank) {
-        const u32 site = column * 64 + __ffsll(word) - 1;
-        p.all_site[rank] = site;
-        if (rank < p.max_voxels) {
-            p.site[rank] = site;
-        }
-    }
-    return rank;
 }
 
 // One block ranks the cells of one chunk of columns and empties their slots.
@@ -113,34 +96,41 @@ extern "C" __global__ void __launch_bounds__(RANK_THREADS) voxelize_rank(PARAMS 
     }
 #pragma unroll
     for (u32 row = 0; row < RANK_ROWS; ++row) {
-        const u32 column = first + row * 2 * WARP;
-        const u32 rank = emit_column(p, column, words[row].x, before + ranks[row]);
-        emit_column(p, column + 1, words[row].y, rank);
+        const u32 column = first + row * 2 * WARP, rank = before + ranks[row];
+        if (words[row].x != 0) {
+            p.prefix[column] = rank;
+        }
+        if (words[row].y != 0) {
+            p.prefix[column + 1] = rank + __popcll(words[row].x);
+        }
     }
 }
 
-// A point index sinks to its place among the first points of its cell. Each slot ends as the least of the
-// indices that came by, so the outcome does not depend on their order.
+// A point index sinks to its place among the first points of its cell: slot s ends as the least of the
+// indices that came by, so the outcome does not depend on their order. An index may start at slot s when
+// it is known that s smaller ones of its cell are on their way or there.
 extern "C" __global__ void __launch_bounds__(THREADS) voxelize_assign(PARAMS VoxelizeParams p) {
     const u32 index = blockIdx.x * THREADS + threadIdx.x;
-    if (index >= p.counts->points) {
-        return;
-    }
-    const u32 cell = p.cell[index];
+    const u32 cell = index < p.counts->points ? p.cell[index] : NO_POINT;
+    const u32 same = __match_any_sync(ALL_LANES, cell);
     if (cell >= NO_CELL) {
         return;
     }
+    u32 start = __popc(same & ((1u << threadIdx.x % WARP) - 1));
+    if (start >= p.max_points) {
+        return;
+    }
     u32* slots = p.slots + static_cast<u64>(rank_of(p, cell)) * p.slot_stride;
-    // Slots ascend and only ever fall: below one that is less than the index there is no place for it.
-    u32 start = 0;
-    while (start < p.max_points) {
-        const uint4 four = __ldcg(reinterpret_cast<const uint4*>(slots + start));
+    u32 there = 0;
+    for (u32 s = 0; s < p.max_points; s += 4) {
+        const uint4 four = __ldcg(reinterpret_cast<const uint4*>(slots + s));
         const u32 less = (four.x < index) + (four.y < index) + (four.z < index) + (four.w < index);
-        start += less;
+        there += less;
         if (less < 4) {
             break;
         }
     }
+    start = max(start, there);
     u32 value = index;
     for (u32 s = start; s < p.max_points; ++s) {
         const u32 old = atomicMin(slots + s, value);
@@ -159,19 +149,19 @@ __device__ bool is_first(const VoxelizeParams& p, u32 index) {
 }
 
 // Phase 1: the first-point that takes the last voxel.
-__device__ void find_last_first(const VoxelizeParams& p, u32 chunk, u32 chunks, u32* scratch) {
-    const ChunkStart start = chunk_start<DROP_THREADS>(p.first_counts, chunk, chunks, scratch);
+__device__ void find_last_first(const VoxelizeParams& p, u32 chunk, u32* scratch) {
+    const u32 before = counted_before<DROP_THREADS>(p.first_counts, chunk, scratch);
     const u32 index = chunk * DROP_THREADS + threadIdx.x;
     const bool first = is_first(p, index);
     u32 total;
-    const u32 rank = start.before + scan_block<DROP_THREADS>(first, scratch, total);
+    const u32 rank = before + scan_block<DROP_THREADS>(first, scratch, total);
     if (first && rank == p.max_voxels - 1) {
         p.drop->last_first = index;
     }
 }
 
-__device__ bool keeps(const VoxelizeParams& p, u32 rank) {
-    return p.slots[static_cast<u64>(rank) * p.slot_stride] <= p.drop->last_first;
+__device__ u32 first_point(const VoxelizeParams& p, u32 rank) {
+    return p.slots[static_cast<u64>(rank) * p.slot_stride];
 }
 
 // Phase 2: clears the bits of cells without room and counts the others.
@@ -179,9 +169,10 @@ __device__ void clear_cells(const VoxelizeParams& p, u32 chunk, u32 cells) {
     const u32 rank = chunk * DROP_THREADS + threadIdx.x;
     bool kept = false;
     if (rank < cells) {
-        kept = keeps(p, rank);
-        const u32 site = p.all_site[rank];
+        const u32 first = first_point(p, rank);
+        kept = first <= p.drop->last_first;
         if (!kept) {
+            const u32 site = p.cell[first];
             atomicAnd(p.words + site / 64, ~(1ull << (site % 64)));
         }
     }
@@ -191,17 +182,16 @@ __device__ void clear_cells(const VoxelizeParams& p, u32 chunk, u32 cells) {
     }
 }
 
-// Phase 3: ranks the cells that stay.
+// Phase 3: ranks the cells that stay. Their sites follow with the means.
 __device__ void rank_again(const VoxelizeParams& p, u32 chunk, u32 cells, u32* scratch) {
-    const u32 chunks = ceil_div(cells, DROP_THREADS);
-    const ChunkStart start = chunk_start<DROP_THREADS>(p.keep_counts, chunk, chunks, scratch);
+    const u32 before = counted_before<DROP_THREADS>(p.keep_counts, chunk, scratch);
     const u32 rank = chunk * DROP_THREADS + threadIdx.x;
-    const bool kept = rank < cells && keeps(p, rank);
+    const u32 first = rank < cells ? first_point(p, rank) : EMPTY;
+    const bool kept = first <= p.drop->last_first;
     u32 total;
-    const u32 row = start.before + scan_block<DROP_THREADS>(kept, scratch, total);
+    const u32 row = before + scan_block<DROP_THREADS>(kept, scratch, total);
     if (kept) {
-        const u32 site = p.all_site[rank];
-        p.site[row] = site;
+        const u32 site = p.cell[first];
         p.origin[row] = rank;
         if ((p.words[site / 64] & bits_below(site % 64)) == 0) {
             p.prefix[site / 64] = row;
@@ -263,7 +253,7 @@ extern "C" __global__ void __launch_bounds__(DROP_THREADS) voxelize_drop(PARAMS 
             }
         } else if (phase == 1) {
             wait_for(p.drop->done + 0, of_points);
-            find_last_first(p, item - ends[0], of_points, scratch);
+            find_last_first(p, item - ends[0], scratch);
         } else if (phase == 2) {
             wait_for(p.drop->done + 1, of_points);
             clear_cells(p, item - ends[1], cells);
@@ -381,8 +371,10 @@ extern "C" __global__ void __launch_bounds__(MEAN_THREADS) voxelize_mean(PARAMS 
     u32 count = 0;
     if (row < voxels) {
         const u32 rank = p.counts->sites[0] > p.max_voxels ? p.origin[row] : row;
+        const u32* slots = p.slots + static_cast<u64>(rank) * p.slot_stride;
+        p.site[row] = p.cell[slots[0]];
         float mean[MAX_COLUMNS];
-        count = mean_of(p, p.slots + static_cast<u64>(rank) * p.slot_stride, mean);
+        count = mean_of(p, slots, mean);
         u16* out = p.features + static_cast<u64>(row) * p.channels;
         if (p.frequencies == 0) {
             write_means(p, mean, out);

@@ -50,8 +50,6 @@ struct VoxelizeParams {
     points: u64,
     slots: u64,
     site: u64,
-    all_site: u64,
-    occupied: u64,
     origin: u64,
     drop: u64,
     first_counts: u64,
@@ -176,25 +174,25 @@ impl Voxelize {
         self.max_voxels
     }
 
-    /// Four launches: [`enqueue_sites`](Self::enqueue_sites) and
+    /// Four launches: [`enqueue_ranks`](Self::enqueue_ranks) and
     /// [`enqueue_features`](Self::enqueue_features).
     ///
     /// # Errors
     /// When the driver refuses.
     pub fn enqueue(&self, stream: &Stream) -> Result<(), DriverError> {
-        self.enqueue_sites(stream)?;
+        self.enqueue_ranks(stream)?;
         self.enqueue_features(stream)
     }
 
-    /// Which voxels there are, which is all that the rulebooks need; three launches.
+    /// Which voxels there are, which is all that the levels of the rulebooks need; three launches.
     ///
     /// # Errors
     /// When the driver refuses.
-    pub fn enqueue_sites(&self, stream: &Stream) -> Result<(), DriverError> {
+    pub fn enqueue_ranks(&self, stream: &Stream) -> Result<(), DriverError> {
         self.launch(stream, &self.functions[..3])
     }
 
-    /// Their features, after the sites; one launch.
+    /// Their sites and features, which the maps of the rulebooks need; one launch.
     ///
     /// # Errors
     /// When the driver refuses.
@@ -254,8 +252,6 @@ fn params(
         points: from.points.address(),
         slots: scratch.slots.address(),
         site: buffers.site.address(),
-        all_site: from.all_site.address(),
-        occupied: from.occupied.address(),
         origin: scratch.origin.address(),
         drop: scratch.drop.address(),
         first_counts: scratch.first_counts.address(),

@@ -25,6 +25,8 @@ use crate::graph::{Data, Graph, ValueId};
 pub struct DenseRequest<'a> {
     /// Names of outputs that are kept in float32.
     pub float_outputs: &'a [&'a str],
+    /// Names of outputs and the channels that a pixel has at least, zeros beyond the real ones.
+    pub least_pitch: &'a [(&'a str, usize)],
 }
 
 /// A dense network, ready to be enqueued.
@@ -46,6 +48,29 @@ impl DenseProgram {
         graph: &Graph,
         request: DenseRequest<'_>,
     ) -> Result<Self, EngineError> {
+        Self::build(kernels, arena, graph, request, &[])
+    }
+
+    /// Plans `graph` with its outputs written into given maps, the inputs of another program.
+    ///
+    /// # Errors
+    /// When the outputs are others, the graph holds what the engine does not run, or the GPU refuses.
+    pub fn leading_into(
+        kernels: &DenseConvKernels,
+        arena: &DeviceArena,
+        graph: &Graph,
+        outputs: &[DenseMap],
+    ) -> Result<Self, EngineError> {
+        Self::build(kernels, arena, graph, DenseRequest::default(), outputs)
+    }
+
+    fn build(
+        kernels: &DenseConvKernels,
+        arena: &DeviceArena,
+        graph: &Graph,
+        request: DenseRequest<'_>,
+        outputs: &[DenseMap],
+    ) -> Result<Self, EngineError> {
         let fail = |problem: String| EngineError::Load {
             engine: super::NAME,
             network: graph.name.clone(),
@@ -53,6 +78,14 @@ impl DenseProgram {
         };
         let fused = fuse(graph).map_err(|error| fail(error.to_string()))?;
         let mut planner = Planner::new(graph, &fused, arena, request);
+        for (port, map) in graph.outputs.iter().zip(outputs) {
+            let [images, channels, rows, columns] = planner.shape(port.value);
+            let same = map.images == images && map.size == [rows, columns];
+            if !same || map.channel_count() != channels {
+                return Err(fail(format!("output {:?} is no such map", port.name)));
+            }
+            planner.given.push((port.value, map.clone()));
+        }
         planner.plan().map_err(|error| fail(error.to_string()))?;
         let mut steps = Vec::with_capacity(fused.convs.len());
         for (index, conv) in fused.convs.iter().enumerate() {
@@ -100,6 +133,7 @@ struct Planner<'a> {
     arena: &'a DeviceArena,
     request: DenseRequest<'a>,
     maps: BTreeMap<ValueId, DenseMap>,
+    given: Vec<(ValueId, DenseMap)>,
     free: Vec<DeviceSlice<u16>>,
 }
 
@@ -116,6 +150,7 @@ impl<'a> Planner<'a> {
             arena,
             request,
             maps: BTreeMap::new(),
+            given: Vec::new(),
             free: Vec::new(),
         }
     }
@@ -123,6 +158,13 @@ impl<'a> Planner<'a> {
     /// Gives every map a place: joined maps and the caller's own first, then the others in order, in
     /// memory that has become free.
     fn plan(&mut self) -> Result<(), DriverError> {
+        for (id, map) in std::mem::take(&mut self.given) {
+            let map = DenseMap {
+                channels: self.channels(id),
+                ..map
+            };
+            self.maps.insert(id, map);
+        }
         for join in self.fused.joins.iter().rev() {
             self.place_join(&join.parts, join.output)?;
         }
@@ -130,7 +172,11 @@ impl<'a> Planner<'a> {
         for port in graph.inputs.iter().chain(&graph.outputs) {
             let is_float = self.request.float_outputs.contains(&port.name.as_str());
             if !self.maps.contains_key(&port.value) {
-                let map = self.own(port.value, is_float)?;
+                let least = self.request.least_pitch.iter();
+                let least = least
+                    .filter(|(name, _)| *name == port.name)
+                    .map(|(_, pitch)| *pitch);
+                let map = self.own(port.value, is_float, least.max().unwrap_or(0))?;
                 self.maps.insert(port.value, map);
             }
         }
@@ -184,8 +230,17 @@ impl<'a> Planner<'a> {
     }
 
     fn private(&self, id: ValueId, channels: Channels) -> Result<DenseMap, DriverError> {
+        self.with_pitch(id, channels, 0)
+    }
+
+    fn with_pitch(
+        &self,
+        id: ValueId,
+        channels: Channels,
+        least: usize,
+    ) -> Result<DenseMap, DriverError> {
         let [images, _, rows, columns] = self.shape(id);
-        let pitch = channels.pitch();
+        let pitch = channels.pitch().max(least);
         let len = images * rows * columns * pitch;
         Ok(DenseMap {
             half: Some(self.arena.take_zeroed("dense map", len)?),
@@ -198,10 +253,15 @@ impl<'a> Planner<'a> {
         })
     }
 
-    fn own(&self, id: ValueId, is_float: bool) -> Result<DenseMap, DriverError> {
+    fn own(
+        &self,
+        id: ValueId,
+        is_float: bool,
+        least_pitch: usize,
+    ) -> Result<DenseMap, DriverError> {
         let channels = self.channels(id);
         if !is_float {
-            return self.private(id, channels);
+            return self.with_pitch(id, channels, least_pitch);
         }
         let [images, _, rows, columns] = self.shape(id);
         let pitch = channels.written();

@@ -4,11 +4,18 @@
 //! launches.
 
 mod dense;
+mod encoder;
 mod fuse;
 mod layout;
+mod pipeline;
+mod program;
+mod slot;
 
 pub use dense::{DenseProgram, DenseRequest};
+pub use encoder::{EncoderTap, LidarProgram};
 pub use layout::DenseMap;
+pub use pipeline::{CudaOptions, CudaPipeline, DeviceCloud, SubmitError, Ticket};
+pub use program::LidarDetector;
 
 /// The engine's name.
 const NAME: &str = "cuda";

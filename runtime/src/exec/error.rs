@@ -20,6 +20,9 @@ pub enum BuildError {
     /// The engine refused a network.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The GPU or its driver refused.
+    #[error(transparent)]
+    Driver(#[from] bevfusion_kernels::driver::DriverError),
     /// `min_cameras` is more than the model has.
     #[error(
         "min_cameras is {min_cameras}, but the model has {cameras} cameras: ask for at most {cameras}"

@@ -16,16 +16,22 @@ pub enum FaultCode {
     MissingCameras = 0x0104,
     /// A dense network failed; `detail` is its place in the pipeline's list.
     Engine = 0x0201,
+    /// The GPU failed; the pipeline must be built again.
+    Device = 0x0202,
+    /// More clouds than a frame may have; `detail` is the number.
+    Clouds = 0x0105,
 }
 
 impl FaultCode {
     /// Every code, for tests and tables.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::PointColumns,
         Self::ImageSize,
         Self::Calibration,
         Self::MissingCameras,
         Self::Engine,
+        Self::Device,
+        Self::Clouds,
     ];
 
     /// What happened and what to do, for logs.
@@ -39,6 +45,8 @@ impl FaultCode {
             Self::Calibration => "a camera's intrinsics or pose cannot be inverted",
             Self::MissingCameras => "fewer cameras than min_cameras delivered an image",
             Self::Engine => "a dense network failed to run",
+            Self::Device => "the GPU failed: build the pipeline again",
+            Self::Clouds => "a frame has more clouds than the engine takes",
         }
     }
 }

@@ -26,6 +26,10 @@ pub struct Degradation {
     pub dropped_voxels: u64,
     /// Points with a NaN or an infinity.
     pub non_finite_points: u64,
+    /// Points beyond the point capacity: those of the oldest sweeps.
+    pub clipped_points: u64,
+    /// Sites of the sparse encoder that found no room in their level.
+    pub lost_sites: u64,
     /// No point was inside the range: the LiDAR map is empty.
     pub empty_cloud: bool,
 }
@@ -44,6 +48,8 @@ impl std::fmt::Display for Degradation {
             missing_cameras,
             dropped_voxels,
             non_finite_points,
+            clipped_points,
+            lost_sites,
             empty_cloud,
         } = self;
         let remarks = [
@@ -51,6 +57,8 @@ impl std::fmt::Display for Degradation {
             (*dropped_voxels > 0).then(|| format!("cells beyond max_voxels: {dropped_voxels}")),
             (*non_finite_points > 0)
                 .then(|| format!("NaN or infinite points: {non_finite_points}")),
+            (*clipped_points > 0).then(|| format!("points beyond the capacity: {clipped_points}")),
+            (*lost_sites > 0).then(|| format!("encoder sites without room: {lost_sites}")),
             empty_cloud.then(|| "no point inside the range".to_owned()),
         ];
         f.write_str(&remarks.into_iter().flatten().collect::<Vec<_>>().join(", "))
@@ -84,7 +92,7 @@ pub struct FrameReport {
 }
 
 impl FrameReport {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             outcome: FrameOutcome::Complete,
             counts: FrameCounts {

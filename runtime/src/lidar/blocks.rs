@@ -15,10 +15,10 @@ const BATCH_NORM_EPS: f64 = 1e-3;
 
 /// Channels and kernel of a sparse convolution.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ConvShape {
-    pub(super) input: usize,
-    pub(super) output: usize,
-    pub(super) kernel: [usize; 3],
+pub(crate) struct ConvShape {
+    pub(crate) input: usize,
+    pub(crate) output: usize,
+    pub(crate) kernel: [usize; 3],
 }
 
 /// A sparse convolution, batch norm and ReLU.
@@ -62,6 +62,41 @@ impl ConvNormRelu {
             activation: Activation::Relu,
         };
         sparse_conv(&self.weights, rules, features, &epilogue, out);
+    }
+}
+
+/// Weights and bias of a convolution with its batch norm folded, for the device.
+#[derive(Clone, Debug)]
+pub(crate) struct FoldedConv {
+    /// Channels and kernel.
+    pub(crate) shape: ConvShape,
+    /// `[out, kx, ky, kz, in]`.
+    pub(crate) weight: Vec<f32>,
+    /// `[out]`.
+    pub(crate) bias: Vec<f32>,
+}
+
+impl FoldedConv {
+    /// As [`ConvNormRelu::new`].
+    pub(crate) fn new(
+        weights: &Weights,
+        conv: &str,
+        norm: &str,
+        shape: ConvShape,
+    ) -> Result<Self, MissingWeight> {
+        let [x, y, z] = shape.kernel;
+        let extents = [shape.output, x, y, z, shape.input];
+        let weight = weights.f32(&format!("{conv}.weight"), &extents)?;
+        let (scale, bias) = batch_norm(weights, norm, shape.output)?;
+        let per_output = x * y * z * shape.input;
+        let scaled = weight.iter().enumerate();
+        Ok(Self {
+            shape,
+            weight: scaled
+                .map(|(i, w)| (f64::from(*w) * scale[i / per_output.max(1)]) as f32)
+                .collect(),
+            bias: bias.iter().map(|b| *b as f32).collect(),
+        })
     }
 }
 

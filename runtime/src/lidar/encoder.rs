@@ -16,9 +16,9 @@ use super::blocks::{BasicBlock, ConvNormRelu, ConvShape};
 use crate::config::{FourierSpec, LidarEncoderSpec};
 use crate::weights::{MissingWeight, Weights};
 
-const PREFIX: &str = "pts_middle_encoder";
+pub(crate) const PREFIX: &str = "pts_middle_encoder";
 /// The convolution that closes the encoder: it halves z only.
-const CONV_OUT: ConvGeometry = ConvGeometry {
+pub(crate) const CONV_OUT: ConvGeometry = ConvGeometry {
     kernel: [1, 1, 3],
     stride: [1, 1, 2],
     padding: [0; 3],
@@ -249,7 +249,7 @@ fn observe(
     }
 }
 
-fn fourier_params(spec: &FourierSpec) -> FourierParams<'_> {
+pub(crate) fn fourier_params(spec: &FourierSpec) -> FourierParams<'_> {
     FourierParams {
         min: &spec.min,
         max: &spec.max,
@@ -259,7 +259,7 @@ fn fourier_params(spec: &FourierSpec) -> FourierParams<'_> {
 
 /// Columns that the first convolution sees. The bounds are buffers of the checkpoint too, so bounds
 /// that do not fit the points are reported as such.
-fn input_columns(
+pub(crate) fn input_columns(
     fourier: Option<&FourierSpec>,
     in_channels: usize,
 ) -> Result<usize, MissingWeight> {

@@ -110,7 +110,7 @@ fn check_columns(spec: &PointsSpec) -> Result<(), PointsError> {
 }
 
 /// An empty cloud may leave its columns unsaid.
-fn check_cloud(
+pub(crate) fn check_cloud(
     spec: &PointsSpec,
     cloud: &PointCloud,
     name: impl Fn() -> String,
@@ -135,7 +135,8 @@ fn check_cloud(
     Ok(())
 }
 
-fn placement(spec: &PointsSpec, sweep: &Sweep) -> CloudPlacement {
+/// How a sweep gets into the key frame.
+pub(crate) fn placement(spec: &PointsSpec, sweep: &Sweep) -> CloudPlacement {
     let motion = match spec.sweep_alignment {
         SweepAlignment::Rigid => sweep.key_from_sweep,
         SweepAlignment::Mmdet3d => mmdet3d_motion(&sweep.key_from_sweep),

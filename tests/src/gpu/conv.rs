@@ -177,6 +177,8 @@ fn sparse_run(
         target: if case.dense {
             SparseConvTarget::Dense {
                 map: target.clone(),
+                pitch: pout * size_z,
+                channel: 0,
                 sites: arena.take_with("sites", &sites)?,
                 z_extent: size_z,
             }

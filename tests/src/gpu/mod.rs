@@ -2,6 +2,7 @@
 
 pub mod conv;
 pub mod head;
+pub mod model;
 pub mod points;
 mod random;
 pub mod timing;

@@ -46,27 +46,18 @@ __device__ u32 scan_block(u32 value, u32* scratch, u32& total) {
     return scratch[warp] + sum - value;
 }
 
-struct ChunkStart {
-    u32 before;
-    u32 all;
-};
-
-// Sums of the counts before `chunk` and of all `chunks`.
+// Sum of the counts before `chunk`.
 template <u32 THREADS>
-__device__ ChunkStart chunk_start(const u32* counts, u32 chunk, u32 chunks, u32* scratch) {
-    u32 before = 0, all = 0;
-    for (u32 i = threadIdx.x; i < chunks; i += THREADS) {
-        const u32 count = counts[i];
-        all += count;
-        before += i < chunk ? count : 0;
+__device__ u32 counted_before(const u32* counts, u32 chunk, u32* scratch) {
+    u32 before = 0, all;
+    for (u32 i = threadIdx.x; i < chunk; i += THREADS) {
+        before += counts[i];
     }
-    ChunkStart start;
-    scan_block<THREADS>(before, scratch, start.before);
-    scan_block<THREADS>(all, scratch, start.all);
-    return start;
+    scan_block<THREADS>(before, scratch, all);
+    return all;
 }
 
-// The same for several values of a thread: a warp's values are consecutive, in rows of one per lane.
+// As `scan_block` for several values of a thread: a warp's values are consecutive, in rows of one per lane.
 template <u32 THREADS, u32 ROWS>
 __device__ void scan_rows(const u32 (&values)[ROWS], u32 (&before)[ROWS], u32* scratch, u32& total) {
     const u32 lane = threadIdx.x % WARP;

@@ -3,7 +3,7 @@
 // features fp16 [rows_in][cin], entries u32 [taps_xy][entry_stride] (see rulebook.cu), weights packed by
 // packing.rs, bias f32 [cout], residual fp16 [rows_out][cout] or null, out fp16 [rows_out][cout]:
 //   out[o] = act(bias + sum_k W_k * in[rules[k][o]] (+ residual[o]))
-// The kernel that ends the encoder writes into the dense BEV map [X*Y][cout * z_extent] instead, channel
+// The kernel that ends the encoder writes into the dense BEV map [X*Y][cell_pitch] instead, channel
 // c * z_extent + z.
 #pragma once
 
@@ -26,6 +26,8 @@ struct SparseConvParams {
     u32 cout;
     u32 z_extent;
     u32 activation;
+    u32 cell_pitch;     // elements of a cell of the dense map
+    u32 real_channels;  // channels that the dense map has; the padding is dropped
 };
 
 // Slots of a packed entry along z: (first input row << 3) | which of the three exist.
@@ -50,9 +52,11 @@ __device__ __forceinline__ void emit(const SparseConvParams& p, u32 row, u32 cha
     for (int i = 0; i < N; ++i) v[i] = activate(v[i], p.activation);
     if constexpr (DENSE) {
         const u32 site = p.sites[row];
-        u16* cell = p.out + static_cast<u64>(site >> 6) * p.cout * p.z_extent + (site & 63u);
+        u16* cell = p.out + static_cast<u64>(site >> 6) * p.cell_pitch + (site & 63u);
 #pragma unroll
-        for (int i = 0; i < N; ++i) cell[(channel + i) * p.z_extent] = to_half(v[i]);
+        for (int i = 0; i < N; ++i) {
+            if (channel + i < p.real_channels) cell[(channel + i) * p.z_extent] = to_half(v[i]);
+        }
     } else {
         store_half(p.out + at, v);
     }

@@ -60,6 +60,7 @@ fn small(name: &str) -> Setup {
         max_voxels: 6000,
         channels: 16,
         fourier: None,
+        means: true,
         strided: encoder([30_000, 20_000, 3000, 960]),
         submanifold: vec![Some([3; 3]); 4],
     }

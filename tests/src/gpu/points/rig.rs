@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bevfusion_kernels::cuda::frame::{CloudData, CloudHeader, FrameCounts, NO_POINT};
+use bevfusion_kernels::cuda::frame::{CloudData, CloudHeader, FrameCounts, FrameHeader, NO_POINT};
 use bevfusion_kernels::cuda::packed_rulebook::TILE_ROWS;
 use bevfusion_kernels::cuda::rulebook::{PackedMap, Rulebooks, RulebooksConfig, StridedLevel};
 use bevfusion_kernels::cuda::sweep::{PointGrid, Sweep, SweepConfig};
@@ -45,6 +45,7 @@ pub(super) struct Setup {
     pub(super) max_voxels: usize,
     pub(super) channels: usize,
     pub(super) fourier: Option<Fourier>,
+    pub(super) means: bool,
     pub(super) strided: Vec<StridedLevel>,
     pub(super) submanifold: Vec<Option<[usize; 3]>>,
 }
@@ -76,6 +77,7 @@ pub(super) struct Loaded {
 pub(super) struct Rig {
     context: Arc<Context>,
     pub(super) stream: Stream,
+    pub(super) header: PinnedSlice<FrameHeader>,
     pub(super) sweep: Sweep,
     pub(super) voxelize: Voxelize,
     pub(super) rulebooks: Rulebooks,
@@ -97,7 +99,7 @@ impl Rig {
             max_voxels: setup.max_voxels,
             channels: setup.channels,
             fourier: setup.fourier.as_ref().map(Fourier::params),
-            means: true,
+            means: setup.means,
         };
         let voxelize = Voxelize::new(context, &arena, &sweep, &voxelize)?;
         let rulebooks = RulebooksConfig {
@@ -109,6 +111,7 @@ impl Rig {
         Ok(Self {
             context: Arc::clone(context),
             stream: Stream::new(context, Priority::Normal)?,
+            header: PinnedSlice::new(context, 1)?,
             sweep,
             voxelize,
             rulebooks,
@@ -140,14 +143,14 @@ impl Rig {
             let header = self.sweep.cloud(data, &cloud.layout, &cloud.placement)?;
             loaded.headers.push(header);
         }
-        if let Some(header) = self.sweep.header_mut() {
+        if let Some(header) = self.header.as_mut_slice().first_mut() {
             header.set(&loaded.headers)?;
         }
         Ok(loaded)
     }
 
     pub(super) fn enqueue(&self) -> Result<(), DriverError> {
-        self.sweep.enqueue(&self.stream)?;
+        self.sweep.enqueue(&self.stream, &self.header)?;
         self.voxelize.enqueue(&self.stream)?;
         self.rulebooks.enqueue(&self.stream)
     }
@@ -163,10 +166,9 @@ impl Rig {
         submanifold.chain(strided).collect()
     }
 
-    /// Spoils all outputs, so that what is not written shows.
+    /// Spoils all outputs that carry nothing into the next frame, so that what is not written shows.
     pub(super) fn poison(&self, byte: u8) -> Result<(), DriverError> {
         self.sweep.buffers().points.fill_bytes(&self.stream, byte)?;
-        self.sweep.buffers().cell.fill_bytes(&self.stream, byte)?;
         let voxels = self.voxelize.buffers();
         voxels.prefix.fill_bytes(&self.stream, byte)?;
         voxels.features.fill_bytes(&self.stream, byte)?;

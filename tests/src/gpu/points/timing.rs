@@ -24,6 +24,7 @@ pub(super) fn run(
 ) -> Result<(), DriverError> {
     let setup = Setup {
         time_column: 9,
+        means: false,
         ..full("time")
     };
     let mut longer = rows.to_vec();
@@ -62,12 +63,12 @@ pub(super) fn run(
 fn measure(rig: &Rig, name: &str, report: &mut Report) -> Result<(), DriverError> {
     let stream = &rig.stream;
     let voxelized = || {
-        rig.sweep.enqueue(stream)?;
+        rig.sweep.enqueue(stream, &rig.header)?;
         rig.voxelize.enqueue(stream)
     };
     let stages: [(&str, Enqueue<'_>); 5] = [
         ("all", &|| rig.enqueue()),
-        ("sweep", &|| rig.sweep.enqueue(stream)),
+        ("sweep", &|| rig.sweep.enqueue(stream, &rig.header)),
         ("sweep + voxelise", &voxelized),
         ("voxelise", &|| rig.voxelize.enqueue(stream)),
         ("rulebooks", &|| rig.rulebooks.enqueue(stream)),

@@ -6,12 +6,16 @@
 //! `TransFusionHead`; the interface is AWML's.
 
 mod decoder;
+mod maps;
 mod position;
 mod prediction;
 mod proposals;
 mod query_weights;
+mod widen;
 
+pub use maps::head_maps;
 pub use query_weights::{QueryWeights, query_weights};
+pub use widen::widened_decoder;
 
 use super::bev_size;
 use super::layers::{Conv, Layers, Norm};

@@ -80,7 +80,27 @@ pub(super) fn cell_centres([rows, columns]: [usize; 2]) -> Vec<f32> {
 
 /// Class scores `[1, K, X, Y]`, zero where a cell is no local maximum.
 fn heatmap(l: &mut Layers<'_>, features: ValueId, spec: &ModelSpec) -> Result<ValueId, GraphError> {
-    let classes = spec.class_names.len();
+    let logits = logits(l, features, spec)?;
+    let scores = l.graph.sigmoid(logits)?;
+    let mut parts = Vec::new();
+    for (pooled, range) in runs(&pooled_classes(spec)?) {
+        let part = l.graph.slice(scores, 1, range)?;
+        parts.push(if pooled {
+            suppressed(l, part, spec)?
+        } else {
+            part
+        });
+    }
+    let maxima = l.graph.concat(&parts, 1)?;
+    l.graph.name(maxima, "head.heatmap_nms")
+}
+
+/// Class logits `[1, K, X, Y]`.
+pub(super) fn logits(
+    l: &mut Layers<'_>,
+    features: ValueId,
+    spec: &ModelSpec,
+) -> Result<ValueId, GraphError> {
     let hidden = Conv {
         norm: Some(Norm {
             name: "bbox_head.heatmap_head.0.bn",
@@ -94,20 +114,9 @@ fn heatmap(l: &mut Layers<'_>, features: ValueId, spec: &ModelSpec) -> Result<Va
         )
     };
     let hidden = l.conv(features, &hidden)?;
+    let classes = spec.class_names.len();
     let logits = l.conv(hidden, &conv3x3("bbox_head.heatmap_head.1", classes, true))?;
-    l.graph.name(logits, "head.dense_heatmap")?;
-    let scores = l.graph.sigmoid(logits)?;
-    let mut parts = Vec::new();
-    for (pooled, range) in runs(&pooled_classes(spec)?) {
-        let part = l.graph.slice(scores, 1, range)?;
-        parts.push(if pooled {
-            suppressed(l, part, spec)?
-        } else {
-            part
-        });
-    }
-    let maxima = l.graph.concat(&parts, 1)?;
-    l.graph.name(maxima, "head.heatmap_nms")
+    l.graph.name(logits, "head.dense_heatmap")
 }
 
 /// One flag per class: whether only its local maxima count.

@@ -1,0 +1,307 @@
+//! Whole LiDAR models on the GPU, fp16, every stage against the golden tensors of one frame.
+
+use std::path::Path;
+
+use bevfusion::config::ModelConfig;
+use bevfusion::cuda::{CudaOptions, CudaPipeline, DenseMap, LidarDetector};
+use bevfusion::input::{Frame, PointCloud};
+use bevfusion::weights::Weights;
+use bevfusion_kernels::driver::{DeviceSlice, Priority, Stream};
+use half::f16;
+
+use crate::formula::formula_weights_from_json;
+use crate::golden::{GoldenError, GoldenFile};
+use crate::mmdet;
+use crate::report::{Report, Tolerance};
+use crate::sampled::samples;
+
+/// Limits in fp16 with fp32 sums, as ‖difference‖ / ‖golden‖ where nothing else is said.
+struct Limits {
+    /// Features of the sparse encoder and its map.
+    encoder: f64,
+    /// SECOND, SECONDFPN, shared features and heatmap logits.
+    maps: f64,
+    /// Share of the golden proposals that may be others.
+    other_proposals: f64,
+    /// Share of the matched proposals whose box may be further off than `box_error`.
+    moved_boxes: f64,
+    /// Centre, height, extents of a matched box (cells, m, ln m), heading (sin, cos), velocity (m/s).
+    box_error: f64,
+}
+
+/// The full-size models attend ill-conditioned (ADR 8): float32 noise moves single queries a thousandfold.
+const LIMITS: Limits = Limits {
+    encoder: 4e-3,
+    maps: 6e-3,
+    other_proposals: 0.06,
+    moved_boxes: 0.05,
+    box_error: 0.1,
+};
+
+struct Case<'a> {
+    name: &'a str,
+    golden: GoldenFile,
+    report: &'a mut Report,
+}
+
+/// Runs model `name` with the given convolution kernels.
+///
+/// # Errors
+/// When a golden file is absent or malformed, or the GPU refuses the model.
+pub fn run(
+    models_dir: &Path,
+    name: &str,
+    options: &CudaOptions,
+    report: &mut Report,
+) -> Result<(), GoldenError> {
+    let model = mmdet::read(models_dir, name)?;
+    let weights_file = models_dir.join(format!("{name}.weights.json"));
+    let weights = formula_weights_from_json(&weights_file, &model.salt)?;
+    let inputs = GoldenFile::open(&models_dir.join(format!("{name}.inputs.safetensors")))?;
+    let mut spec = model.spec;
+    let points = frame_of(&inputs.f32("in.points")?, spec.points.load_dim);
+    // The golden clouds carry their time lags: a column that no point has takes what the sweep writes.
+    spec.points.time_column = spec.points.load_dim;
+    spec.points.load_dim += 1;
+    let config = ModelConfig::new(spec).map_err(|error| refused(name, &error))?;
+    let mut pipeline = pipeline(name, config, &weights, options)?;
+    let mut case = Case {
+        name,
+        golden: GoldenFile::open(&models_dir.join(format!("{name}.safetensors")))?,
+        report,
+    };
+    let boxes = pipeline.run(&points).counts.detections;
+    let detector = pipeline.detector();
+    case.maps(detector)?;
+    case.proposals(detector)?;
+    case.report.integers(
+        format!("{name} boxes inside the range"),
+        &[boxes as i64],
+        &[case.golden.shape("out.none.labels")?[0] as i64],
+    );
+    let stream = Stream::new(pipeline.context(), Priority::Normal);
+    let stream = stream.map_err(|error| refused(name, &error))?;
+    case.encoder(detector, &stream)?;
+    Ok(())
+}
+
+fn pipeline(
+    name: &str,
+    config: ModelConfig,
+    weights: &Weights,
+    options: &CudaOptions,
+) -> Result<CudaPipeline, GoldenError> {
+    CudaPipeline::new(config, weights, options).map_err(|error| refused(name, &error))
+}
+
+/// The golden points with one more column, zero.
+fn frame_of(values: &[f32], columns: usize) -> Frame {
+    let mut wide = Vec::with_capacity(values.len() / columns * (columns + 1));
+    for point in values.chunks_exact(columns) {
+        wide.extend_from_slice(point);
+        wide.push(0.0);
+    }
+    Frame {
+        points: PointCloud {
+            values: wide,
+            columns: columns + 1,
+        },
+        ..Frame::default()
+    }
+}
+
+impl Case<'_> {
+    /// Sites and features after each block, by running the convolutions up to there again.
+    fn encoder(&mut self, detector: &LidarDetector, stream: &Stream) -> Result<(), GoldenError> {
+        let lidar = detector.lidar();
+        let rows = download(self.name, lidar.rulebooks().rows())?;
+        let mut done = 0;
+        for tap in lidar.taps() {
+            lidar
+                .enqueue_convs(stream, done..tap.after)
+                .map_err(|error| refused(&tap.name, &error))?;
+            done = tap.after;
+            if !self.has(&format!("{}.feats", tap.name)) {
+                continue;
+            }
+            let count = rows[tap.level] as usize;
+            let level = &lidar.rulebooks().levels()[tap.level];
+            let sites = download(&tap.name, &level.site)?;
+            let coords: Vec<i64> = sites[..count]
+                .iter()
+                .flat_map(|site| {
+                    let column = i64::from(site >> 6);
+                    let y = level.shape[1] as i64;
+                    [column / y, column % y, i64::from(site & 63)]
+                })
+                .collect();
+            self.integers(&format!("{}.coords", tap.name), &coords)?;
+            let features = download(&tap.name, &tap.features)?;
+            let real: Vec<f32> = features[..count * tap.pitch]
+                .chunks_exact(tap.pitch)
+                .flat_map(|row| {
+                    row[..tap.channels]
+                        .iter()
+                        .map(|v| f16::from_bits(*v).to_f32())
+                })
+                .collect();
+            self.floats(&format!("{}.feats", tap.name), &real, LIMITS.encoder)?;
+        }
+        Ok(())
+    }
+
+    /// Dense maps that are still there after the frame.
+    fn maps(&mut self, detector: &LidarDetector) -> Result<(), GoldenError> {
+        let [bev] = detector.bev_decoder().inputs() else {
+            return Ok(());
+        };
+        self.map("enc.bev", bev, LIMITS.encoder)?;
+        let named = ["neck.out", "head.shared", "head.dense_heatmap"];
+        let maps = detector.bev_decoder().outputs().iter();
+        for (name, map) in named
+            .into_iter()
+            .zip(maps.chain(detector.head_maps().outputs()))
+        {
+            self.map(name, map, LIMITS.maps)?;
+        }
+        Ok(())
+    }
+
+    fn map(&mut self, name: &str, map: &DenseMap, limit: f64) -> Result<(), GoldenError> {
+        let planar = match (map.half(), map.float()) {
+            (Some(half), _) => {
+                let values: Vec<f32> = download(name, half)?
+                    .iter()
+                    .map(|v| f16::from_bits(*v).to_f32())
+                    .collect();
+                map.to_planar(&values)
+            }
+            (None, Some(float)) => map.to_planar(&download(name, float)?),
+            (None, None) => Vec::new(),
+        };
+        self.floats(name, &planar, limit)
+    }
+
+    /// Proposals matched by their place in the heatmap, then their boxes.
+    fn proposals(&mut self, detector: &LidarDetector) -> Result<(), GoldenError> {
+        let found: Vec<i64> = download("topk", detector.proposals().index())?
+            .iter()
+            .map(|index| i64::from(*index))
+            .collect();
+        let golden = self.golden.i64("head.topk_index")?;
+        let place = |index: &i64| found.iter().position(|other| other == index);
+        let matched: Vec<(usize, usize)> = golden
+            .iter()
+            .enumerate()
+            .filter_map(|(want, index)| Some((want, place(index)?)))
+            .collect();
+        let missing = 1.0 - matched.len() as f64 / golden.len().max(1) as f64;
+        let stage = format!("{} share of other proposals", self.name);
+        let limit = Tolerance::Absolute(LIMITS.other_proposals);
+        self.report.doubles(stage, &[missing], &[0.0], limit);
+        self.boxes(detector, &matched)
+    }
+
+    fn boxes(
+        &mut self,
+        detector: &LidarDetector,
+        matched: &[(usize, usize)],
+    ) -> Result<(), GoldenError> {
+        let outputs = detector.decoder().outputs();
+        let codes = download("bbox_pred", &outputs.bbox_pred)?;
+        let scores = download("score", &outputs.score)?;
+        let count = scores.len();
+        let mut wanted = Vec::new();
+        for name in ["center", "height", "dim", "rot", "vel"] {
+            wanted.extend(self.golden.f32(&format!("head.pred.{name}"))?);
+        }
+        let golden_count = wanted.len() / 10;
+        let away = |(want, got): &(usize, usize)| {
+            (0..10)
+                .map(|row| {
+                    f64::from((codes[row * count + got] - wanted[row * golden_count + want]).abs())
+                })
+                .fold(0.0, f64::max)
+        };
+        let mut errors: Vec<f64> = matched.iter().map(away).collect();
+        errors.sort_by(f64::total_cmp);
+        let moved = errors
+            .iter()
+            .filter(|error| **error > LIMITS.box_error)
+            .count();
+        let share = moved as f64 / errors.len().max(1) as f64;
+        let name = self.name;
+        let limit = Tolerance::Absolute(LIMITS.moved_boxes);
+        self.report.doubles(
+            format!("{name} share of moved boxes"),
+            &[share],
+            &[0.0],
+            limit,
+        );
+        let median = errors
+            .get(errors.len() / 2)
+            .copied()
+            .unwrap_or(f64::INFINITY);
+        let limit = Tolerance::Absolute(LIMITS.box_error / 5.0);
+        self.report
+            .doubles(format!("{name} median box error"), &[median], &[0.0], limit);
+        let golden_scores = self.golden.f32("out.all.scores")?;
+        let mut scores: Vec<f64> = matched
+            .iter()
+            .map(|(want, got)| f64::from((golden_scores[*want] - scores[*got]).abs()))
+            .collect();
+        scores.sort_by(f64::total_cmp);
+        let median = scores
+            .get(scores.len() / 2)
+            .copied()
+            .unwrap_or(f64::INFINITY);
+        let limit = Tolerance::Absolute(2e-3);
+        self.report.doubles(
+            format!("{name} median score error"),
+            &[median],
+            &[0.0],
+            limit,
+        );
+        Ok(())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.golden.has(name) || self.golden.has(&format!("{name}.sub"))
+    }
+
+    fn floats(&mut self, name: &str, got: &[f32], limit: f64) -> Result<(), GoldenError> {
+        let (got, want) = if self.golden.has(name) {
+            (got.to_vec(), self.golden.f32(name)?)
+        } else {
+            let want = self.golden.f32(&format!("{name}.sub"))?;
+            (samples(name, got, want.len()), want)
+        };
+        let stage = format!("{} {name}", self.name);
+        self.report
+            .floats(stage, &got, &want, Tolerance::RelativeL2(limit));
+        Ok(())
+    }
+
+    fn integers(&mut self, name: &str, got: &[i64]) -> Result<(), GoldenError> {
+        let (got, want) = if self.golden.has(name) {
+            (got.to_vec(), self.golden.i64(name)?)
+        } else {
+            let want = self.golden.i64(&format!("{name}.sub"))?;
+            (samples(name, got, want.len()), want)
+        };
+        self.report
+            .integers(format!("{} {name}", self.name), &got, &want);
+        Ok(())
+    }
+}
+
+fn download<T: bytemuck::Pod>(stage: &str, slice: &DeviceSlice<T>) -> Result<Vec<T>, GoldenError> {
+    slice.download().map_err(|error| refused(stage, &error))
+}
+
+fn refused(stage: &str, problem: &dyn std::fmt::Display) -> GoldenError {
+    GoldenError::Refused {
+        stage: stage.into(),
+        problem: problem.to_string(),
+    }
+}
