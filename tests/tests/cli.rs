@@ -1,6 +1,9 @@
 //! The `bevfusion` command from end to end on the made-up drive and the small model.
 
 #[cfg(test)]
+#[path = "cli/bench.rs"]
+mod bench;
+#[cfg(test)]
 #[path = "cli/datasets.rs"]
 mod datasets;
 #[cfg(test)]

@@ -31,7 +31,7 @@ struct HopperConvParams {
 };
 
 constexpr u32 CONSUMERS = 2;
-constexpr u32 MOST_STAGES = 8;
+[[maybe_unused]] constexpr u32 MOST_STAGES = 8;
 constexpr u32 HOPPER_THREADS = (CONSUMERS * 4 + 1) * WARP;
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL

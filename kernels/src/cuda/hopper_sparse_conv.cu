@@ -18,10 +18,10 @@ struct HopperSparseParams {
 };
 
 constexpr u32 GROUPS = 3;
-constexpr u32 ROWS = GROUPS * 64;
+[[maybe_unused]] constexpr u32 ROWS = GROUPS * 64;
 constexpr u32 GATHERERS = 256;
 constexpr u32 HOPPER_SPARSE_THREADS = GROUPS * 128 + GATHERERS;
-constexpr u32 TAPS = 27;
+[[maybe_unused]] constexpr u32 TAPS = 27;
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 

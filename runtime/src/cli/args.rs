@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::bench::BenchArgs;
+use super::engine::EngineArgs;
+
 /// BEVFusion 3D detection: LiDAR sweeps and camera images in, boxes out.
 #[derive(Debug, Parser)]
 #[command(name = "bevfusion", version, about)]
@@ -18,6 +21,8 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Detect objects in a dataset or in single files.
     Detect(Box<DetectArgs>),
+    /// Time frames: percentiles of every stage and of the whole.
+    Bench(BenchArgs),
     /// Print a network stage by stage: shapes, parameters, FLOPs, memory.
     Inspect(InspectArgs),
     /// Convert a PyTorch checkpoint (mmdetection3d, AWML, MIT) to a weights folder.
@@ -117,9 +122,9 @@ pub(super) struct DetectArgs {
     /// Least number of cameras with an image; the others' frustums are left out [default: all].
     #[arg(long, value_name = "N")]
     pub(super) min_cameras: Option<usize>,
-    /// Threads of the CPU engine [default: all cores].
-    #[arg(long)]
-    pub(super) threads: Option<usize>,
+    /// The engine.
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
     /// One JSON object per frame on standard output instead of tables.
     #[arg(long)]
     pub(super) json: bool,

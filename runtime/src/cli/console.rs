@@ -10,6 +10,8 @@ pub(super) struct Console<'a> {
     pub(super) err: &'a mut dyn Write,
     /// Whether a person watches `err`, so that a progress bar may be drawn on standard error.
     pub(super) is_watched: bool,
+    /// What the user typed.
+    pub(super) command_line: String,
 }
 
 impl Console<'_> {

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::error::Error;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::args::DetectArgs;
 use super::console::Console;
+use super::engine::Workers;
 use super::frames::{Frames, Item, ground_truth};
 use super::results::Results;
 use super::{Answer, model};
-use crate::engine::{CpuEngine, EngineOptions};
 use crate::exec::{
     FrameFault, FrameOutcome, FrameReport, Pipeline, PipelineBuilder, StageId, explain,
 };
@@ -28,17 +27,15 @@ pub(super) fn run(args: &DetectArgs, console: &mut Console<'_>) -> Answer {
         return Err("there is no frame to detect in: the selection is empty".into());
     }
     let results = Results::create(args, &config, frames.forward(), console)?;
-    let engine = CpuEngine::new(EngineOptions {
-        threads: args.threads,
-    });
+    let engine = args.engine.open();
     let mut pipeline = PipelineBuilder::new(config, &weights);
     if let Some(least) = args.min_cameras {
         pipeline = pipeline.min_cameras(least);
     }
     let mut session = Session {
         args,
-        pipeline: pipeline.build(&engine)?,
-        pool: args.threads.map(pool).transpose()?,
+        pipeline: pipeline.build(engine.as_ref())?,
+        workers: args.engine.workers()?,
         results,
         tally: Tally::default(),
         bar: progress(frames.len(), console)?,
@@ -65,13 +62,6 @@ pub(super) fn run(args: &DetectArgs, console: &mut Console<'_>) -> Answer {
     session.bar.finish_and_clear();
     session.results.finish()?;
     session.tally.finish(args, console)
-}
-
-/// The threads of everything that is no dense network.
-fn pool(threads: usize) -> Result<ThreadPool, Box<dyn Error>> {
-    let builder = ThreadPoolBuilder::new().num_threads(threads.max(1));
-    let pool = builder.build();
-    Ok(pool.map_err(|error| format!("cannot start {threads} threads: {error}; ask for fewer"))?)
 }
 
 /// How the frames of a run ended.
@@ -121,7 +111,7 @@ impl Tally {
 struct Session<'a> {
     args: &'a DetectArgs,
     pipeline: Pipeline,
-    pool: Option<ThreadPool>,
+    workers: Workers,
     results: Results,
     tally: Tally,
     bar: ProgressBar,
@@ -129,11 +119,7 @@ struct Session<'a> {
 
 impl Session<'_> {
     fn detect(&mut self, item: &Item, console: &mut Console<'_>) -> Answer {
-        let Self { pipeline, pool, .. } = self;
-        let report = match pool {
-            Some(pool) => pool.install(|| *pipeline.run(&item.frame)),
-            None => *pipeline.run(&item.frame),
-        };
+        let report = self.workers.run(&mut self.pipeline, &item.frame);
         match report.outcome {
             FrameOutcome::Dropped(fault) => return self.dropped(item, fault, console),
             FrameOutcome::Degraded(lost) => {

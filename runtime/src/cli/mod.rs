@@ -1,11 +1,13 @@
-//! The `bevfusion` command: detect, inspect, import, export, merge.
+//! The `bevfusion` command: detect, bench, inspect, import, export, merge.
 //!
 //! [`main`] serves the process; [`run`] is the same with arguments and streams of the caller's choice.
 
 mod args;
 mod autoware;
+mod bench;
 mod console;
 mod detect;
+mod engine;
 mod export;
 mod frames;
 mod import;
@@ -34,6 +36,7 @@ const FAILURE: u8 = 1;
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    let command_line = joined(std::env::args_os());
     let (mut out, mut err) = (io::stdout(), io::stderr());
     let is_watched = err.is_terminal();
     ExitCode::from(execute(
@@ -42,6 +45,7 @@ pub fn main() -> ExitCode {
             out: &mut out,
             err: &mut err,
             is_watched,
+            command_line,
         },
     ))
 }
@@ -53,10 +57,12 @@ pub fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
     let mut console = Console {
         out,
         err,
         is_watched: false,
+        command_line: joined(arguments.iter().cloned()),
     };
     match Cli::try_parse_from(arguments) {
         Ok(cli) => execute(cli.command, &mut console),
@@ -75,6 +81,7 @@ pub fn run(
 fn execute(command: Command, console: &mut Console<'_>) -> u8 {
     let answer = match command {
         Command::Detect(args) => detect::run(&args, console),
+        Command::Bench(args) => bench::run(&args, console),
         Command::Inspect(args) => inspect::run(&args, console),
         Command::Import(args) => import::run(&args, console),
         Command::Export(args) => export::run(&args, console),
@@ -90,6 +97,12 @@ fn execute(command: Command, console: &mut Console<'_>) -> u8 {
             FAILURE
         }
     }
+}
+
+/// Arguments as a record of them states them.
+fn joined(arguments: impl Iterator<Item = OsString>) -> String {
+    let words: Vec<String> = arguments.map(|word| word.display().to_string()).collect();
+    words.join(" ")
 }
 
 /// The reader of our output went away, as `head` does: nothing to report.

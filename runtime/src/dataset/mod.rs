@@ -2,7 +2,8 @@
 //!
 //! [`Dataset`] opens either layout and gives a [`SampleFrame`] per sample: clouds and images as the
 //! pipeline takes them, and annotated boxes in the key cloud's frame. [`read_single`] makes a frame of
-//! a point file, images and a calibration file. Nothing here writes to the data.
+//! a point file, images and a calibration file; [`synthetic`] makes frames up. Nothing here writes to the
+//! data.
 
 mod boxes;
 mod calibration;
@@ -15,6 +16,7 @@ mod rows;
 mod sensors;
 mod shard;
 mod single;
+pub mod synthetic;
 mod table;
 mod tables;
 mod token;

@@ -100,8 +100,13 @@ fn record(found: &Detection, class_names: &[String]) -> Record {
 /// # Errors
 /// When the file cannot be written.
 pub fn write_frame_json(result: &FrameResult, path: &Path) -> Result<(), OutputError> {
+    write_json(result, path)
+}
+
+/// Writes a value, indented, ending with a line feed.
+pub(crate) fn write_json(value: &impl Serialize, path: &Path) -> Result<(), OutputError> {
     let mut file = AtomicFile::create(path)?;
-    serde_json::to_writer_pretty(&mut file, result).map_err(OutputError::serialize(path))?;
+    serde_json::to_writer_pretty(&mut file, value).map_err(OutputError::serialize(path))?;
     file.write_all(b"\n").map_err(OutputError::write(path))?;
     file.finish()
 }

@@ -13,6 +13,8 @@ mod bev_picture;
 #[cfg(feature = "cli")]
 mod canvas;
 #[cfg(feature = "cli")]
+mod chart;
+#[cfg(feature = "cli")]
 mod contact_sheet;
 mod detection;
 mod error;
@@ -25,6 +27,8 @@ mod frame_view;
 mod json;
 #[cfg(feature = "cli")]
 mod label_layout;
+#[cfg(feature = "cli")]
+mod latency_plot;
 #[cfg(feature = "cli")]
 mod mcap_file;
 mod nuscenes_json;
@@ -47,7 +51,11 @@ pub use contact_sheet::{SheetOptions, draw_contact_sheet};
 pub use detection::Detection;
 pub use error::OutputError;
 pub use frame_view::FrameView;
+#[cfg(feature = "cli")]
+pub(crate) use json::write_json;
 pub use json::{FrameResult, write_frame_json};
+#[cfg(feature = "cli")]
+pub(crate) use latency_plot::LatencyPlot;
 #[cfg(feature = "cli")]
 pub use mcap_file::{FrameStamp, Recording, RecordingOptions};
 pub use nuscenes_json::{Modality, NuscenesWriter};

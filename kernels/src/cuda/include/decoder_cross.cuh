@@ -6,7 +6,7 @@
 // reference that lies 2^10 below the largest score seen, so that fp16 neither overflows nor loses the tail.
 // Out: unnormalised sums, their weight and the reference for each part of the cells.
 #pragma once
-#include "decoder_rows.cuh"
+#include "include/decoder_rows.cuh"
 
 namespace bev {
 

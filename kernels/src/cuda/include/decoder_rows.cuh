@@ -1,7 +1,7 @@
 // What the query kernels share: a block holds R queries, its eight warps multiply them by weight matrices
 // in float32, and LayerNorm over 128 channels.
 #pragma once
-#include "common.cuh"
+#include "include/common.cuh"
 
 namespace bev {
 

@@ -1,6 +1,6 @@
 // Self-attention of the queries in float32: a warp is a head, a lane takes every 32nd key.
 #pragma once
-#include "decoder_rows.cuh"
+#include "include/decoder_rows.cuh"
 
 namespace bev {
 

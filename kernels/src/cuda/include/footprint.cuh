@@ -1,7 +1,7 @@
 // Overlap of rotated footprints, in the operations of the CPU twin: in the frame of the first box, which is
 // an axis-aligned window there, the second is clipped against the window's four sides.
 #pragma once
-#include "common.cuh"
+#include "include/common.cuh"
 
 namespace bev {
 

@@ -1,0 +1,127 @@
+//! Where a measurement was taken: the device that ran the networks and the machine around it.
+//!
+//! Read from `/proc` and `/sys`; what a system does not tell is absent.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::super::engine::{EngineArgs, EngineName};
+
+/// The device that an engine runs on.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct DeviceFacts {
+    /// Product name.
+    pub(super) name: String,
+    /// Cores, or multiprocessors.
+    pub(super) units: usize,
+    /// Threads that were asked for; absent: all cores.
+    pub(super) threads: Option<usize>,
+    /// Clocks by name (MHz).
+    pub(super) clocks_mhz: BTreeMap<&'static str, f64>,
+    /// Version of its driver, if it has one.
+    pub(super) driver: Option<String>,
+}
+
+impl DeviceFacts {
+    /// The device of the engine that was asked for.
+    pub(super) fn of(engine: &EngineArgs) -> Self {
+        match engine.engine {
+            EngineName::Cpu => Self::cpu(engine.threads),
+        }
+    }
+
+    fn cpu(threads: Option<usize>) -> Self {
+        let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let board = || fs::read_to_string("/proc/device-tree/model").ok();
+        let name = first(&info, "model name").or_else(board);
+        let limit = fs::read_to_string("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq");
+        let limit = limit.ok().and_then(|text| text.trim().parse::<f64>().ok());
+        let clocks = [
+            ("core", mean(&info, "cpu MHz")),
+            ("core_limit", limit.map(|kilohertz| 1e-3 * kilohertz)),
+        ];
+        Self {
+            name: name.map_or_else(
+                || format!("unknown {} processor", std::env::consts::ARCH),
+                |name| name.trim_end_matches('\0').to_owned(),
+            ),
+            units: std::thread::available_parallelism().map_or(1, usize::from),
+            threads,
+            clocks_mhz: clocks
+                .into_iter()
+                .filter_map(|(name, clock)| Some((name, clock?)))
+                .collect(),
+            driver: None,
+        }
+    }
+
+    /// One line.
+    pub(super) fn in_words(&self) -> String {
+        let mut text = format!("{}, cores: {}", self.name, self.units);
+        if let Some(threads) = self.threads {
+            text.push_str(&format!(", threads: {threads}"));
+        }
+        for (name, clock) in &self.clocks_mhz {
+            text.push_str(&format!(", {}: {clock:.0} MHz", name.replace('_', " ")));
+        }
+        if let Some(driver) = &self.driver {
+            text.push_str(&format!(", driver {driver}"));
+        }
+        text
+    }
+}
+
+/// The machine when the run began.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Host {
+    /// Operating system and architecture.
+    pub(super) system: String,
+    /// Runnable processes, mean of the last minute: other work makes times worse.
+    pub(super) load_1min: Option<f64>,
+    /// s since 1970, UTC.
+    pub(super) unix_time: u64,
+}
+
+impl Host {
+    pub(super) fn here() -> Self {
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self {
+            system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            load_1min: load.split_whitespace().next().and_then(|n| n.parse().ok()),
+            unix_time: since.map_or(0, |time| time.as_secs()),
+        }
+    }
+}
+
+fn fields<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
+    let pairs = text.lines().filter_map(|line| line.split_once(':'));
+    pairs
+        .filter(move |(name, _)| name.trim() == key)
+        .map(|(_, value)| value.trim())
+}
+
+fn first(text: &str, key: &str) -> Option<String> {
+    fields(text, key).next().map(str::to_owned)
+}
+
+fn mean(text: &str, key: &str) -> Option<f64> {
+    let values: Vec<f64> = fields(text, key).filter_map(|v| v.parse().ok()).collect();
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{first, mean};
+
+    #[test]
+    fn fields_of_all_cores_are_averaged_and_missing_ones_are_absent() {
+        let text = "model name\t: Some CPU\ncpu MHz\t\t: 2000.0\n\nmodel name\t: Some CPU\ncpu MHz\t\t: 3000.5\n";
+        assert_eq!(first(text, "model name").as_deref(), Some("Some CPU"));
+        assert!(mean(text, "cpu MHz").is_some_and(|clock| (clock - 2500.25).abs() < 1e-9));
+        assert_eq!(mean(text, "MHz"), None);
+    }
+}

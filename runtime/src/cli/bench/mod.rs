@@ -1,0 +1,132 @@
+//! `bevfusion bench`: frames over and over, percentiles out.
+//!
+//! Frames are read before the clock starts. A frame's time is that of `Pipeline::run` by the wall clock;
+//! nothing is recorded, grown or printed between its two time stamps.
+
+mod args;
+mod facts;
+mod inputs;
+mod report;
+mod samples;
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use super::console::Console;
+use super::engine::Workers;
+use super::{Answer, model};
+use crate::exec::{FrameOutcome, Pipeline, PipelineBuilder, explain};
+use crate::output::LatencyPlot;
+
+pub(super) use args::BenchArgs;
+use facts::{DeviceFacts, Host};
+use inputs::{Input, Inputs};
+use report::Report;
+use samples::Samples;
+
+/// Runs the command.
+pub(super) fn run(args: &BenchArgs, console: &mut Console<'_>) -> Answer {
+    if let Some(file) = &args.plot {
+        LatencyPlot::format_of(file)?;
+    }
+    let (config, weights) = model::with_weights(&args.model, &args.weights)?;
+    let inputs = Inputs::read(args, &config)?;
+    let engine = args.engine.open();
+    let mut bench = Bench {
+        pipeline: PipelineBuilder::new(config, &weights).build(engine.as_ref())?,
+        workers: args.engine.workers()?,
+        inputs: &inputs.frames,
+    };
+    drop(weights);
+    let host = Host::here();
+    let warm_up = bench.warm_up(args.warmup)?;
+    let samples = bench.measure(args.iterations, args.duration, &warm_up)?;
+    let report = Report {
+        command_line: &console.command_line,
+        engine: engine.name(),
+        model: &bench.pipeline.config().name,
+        device: DeviceFacts::of(&args.engine),
+        host,
+        inputs: &inputs,
+        warm_up: &warm_up,
+        samples: &samples,
+    };
+    let text = report.table();
+    if let Some(file) = &args.export_times {
+        report.write_json(file)?;
+    }
+    if let Some(file) = &args.plot {
+        report.plot().write(file)?;
+    }
+    console.say(&text)?;
+    for file in args.export_times.iter().chain(&args.plot) {
+        console.remark(&format!("written: {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// What was run before the measurement.
+struct WarmUp {
+    frames: usize,
+    total: Duration,
+}
+
+struct Bench<'a> {
+    pipeline: Pipeline,
+    workers: Workers,
+    inputs: &'a [Input],
+}
+
+impl Bench<'_> {
+    /// Runs each frame once, and on until `least` has passed. A frame that is dropped is no measurement.
+    fn warm_up(&mut self, least: Duration) -> Result<WarmUp, Box<dyn Error>> {
+        let start = Instant::now();
+        let mut frames = 0;
+        while frames < self.inputs.len() || start.elapsed() < least {
+            let input = &self.inputs[frames % self.inputs.len()];
+            let report = self.workers.run(&mut self.pipeline, &input.frame);
+            if let FrameOutcome::Dropped(fault) = report.outcome {
+                let Self { pipeline, .. } = self;
+                let why = explain(pipeline.config(), pipeline.min_cameras(), &input.frame);
+                let why = if why.is_empty() {
+                    fault.to_string()
+                } else {
+                    why.join("; ")
+                };
+                return Err(format!("frame {} is dropped, not timed: {why}", input.id).into());
+            }
+            frames += 1;
+        }
+        Ok(WarmUp {
+            frames,
+            total: start.elapsed(),
+        })
+    }
+
+    /// At least `iterations` frames and at least `duration`.
+    fn measure(
+        &mut self,
+        iterations: usize,
+        duration: Duration,
+        warm_up: &WarmUp,
+    ) -> Result<Samples, Box<dyn Error>> {
+        let per_frame = warm_up.total.as_secs_f64() / warm_up.frames.max(1) as f64;
+        let expected = 2.0 * duration.as_secs_f64() / per_frame.max(1e-6);
+        let mut samples = Samples::with_room_for(iterations.max(expected as usize));
+        let start = Instant::now();
+        while samples.len() < iterations || start.elapsed() < duration {
+            samples.make_room();
+            let index = samples.len() % self.inputs.len();
+            let frame = &self.inputs[index].frame;
+            let before = Instant::now();
+            let report = self.workers.run(&mut self.pipeline, frame);
+            let wall = before.elapsed();
+            if let FrameOutcome::Dropped(fault) = report.outcome {
+                return Err(format!("frame {} is dropped: {fault}", self.inputs[index].id).into());
+            }
+            samples.push(index, wall, &report);
+        }
+        samples.total = start.elapsed();
+        Ok(samples)
+    }
+}
