@@ -103,19 +103,28 @@ impl Module {
         // SAFETY: the module is alive and the name zero-terminated; the handle is written on success.
         let found = unsafe { sys::cuModuleGetFunction(&raw mut raw, self.raw, symbol.as_ptr()) };
         check("cuModuleGetFunction", found).map_err(|error| fail(format!("{name}: {error}")))?;
-        if shared_bytes > 48 << 10 {
-            let attribute =
-                sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            // SAFETY: the function is alive.
-            let set = unsafe { sys::cuFuncSetAttribute(raw, attribute, shared_bytes as i32) };
-            check("cuFuncSetAttribute", set).map_err(|error| fail(format!("{name}: {error}")))?;
-        }
+        allow_shared(raw, shared_bytes).map_err(|error| fail(format!("{name}: {error}")))?;
         Ok(Function {
             raw,
             name,
             module: Arc::clone(self),
         })
     }
+}
+
+/// Raises what launches of a kernel may ask for; several users of one kernel ask for different amounts.
+fn allow_shared(function: sys::CUfunction, bytes: usize) -> Result<(), DriverError> {
+    let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+    let mut allowed = 0;
+    // SAFETY: the function is alive; the number is written.
+    let asked = unsafe { sys::cuFuncGetAttribute(&raw mut allowed, attribute, function) };
+    check("cuFuncGetAttribute", asked)?;
+    if usize::try_from(allowed).is_ok_and(|allowed| allowed >= bytes) {
+        return Ok(());
+    }
+    // SAFETY: the function is alive.
+    let set = unsafe { sys::cuFuncSetAttribute(function, attribute, bytes as i32) };
+    check("cuFuncSetAttribute", set)
 }
 
 impl Drop for Module {

@@ -29,7 +29,7 @@ pub fn times(
         header.set(&clouds)?;
     }
     let no_marks = |_stage| Ok(());
-    let stages: [(&'static str, &dyn Fn() -> Result<(), DriverError>); 9] = [
+    let stages: [(&'static str, &dyn Fn() -> Result<(), DriverError>); 10] = [
         ("sweep and voxels", &|| {
             lidar.enqueue_voxels(&stream, &header)
         }),
@@ -45,6 +45,9 @@ pub fn times(
         }),
         ("proposals", &|| detector.proposals().enqueue(&stream)),
         ("query decoder", &|| detector.decoder().enqueue(&stream)),
+        ("head with proposals and query decoder", &|| {
+            detector.enqueue_head(&stream)
+        }),
         ("decoding and suppression", &|| {
             detector.enqueue_postprocess(&stream)
         }),
