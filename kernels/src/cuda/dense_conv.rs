@@ -171,7 +171,7 @@ impl DenseConvKernels {
 #[derive(Clone, Debug)]
 pub enum DenseConv {
     /// By gathered rows.
-    Gather(GatherConv),
+    Gather(Box<GatherConv>),
     /// By warpgroup products.
     Hopper(Box<HopperConv>),
 }
@@ -214,7 +214,8 @@ impl DenseConv {
                     "{channels} input channels are no multiple of 64"
                 )))
             }
-            _ => GatherConv::new(&kernels.gather, arena, weights, ready).map(Self::Gather),
+            _ => GatherConv::new(&kernels.gather, arena, weights, ready)
+                .map(|conv| Self::Gather(Box::new(conv))),
         }
     }
 

@@ -91,24 +91,9 @@ impl HopperConv {
         let block = column_block(&shape);
         let blocks_of_columns = shape.columns() / block;
         let tiling = Tiling::choose(&shape, blocks_of_columns, multiprocessors);
-        let name = match (tiling.products, block) {
-            (1, 128) => "hopper_conv_1_128",
-            (_, 128) => "hopper_conv_2_128",
-            (1, 64) => "hopper_conv_1_64",
-            (_, 64) => "hopper_conv_2_64",
-            (1, _) => "hopper_conv_1_16",
-            _ => "hopper_conv_2_16",
-        };
+        let name = kernel_name(tiling.products, block);
         let rows = tiling.products * 2 * WARPGROUP_ROWS;
-        let steps = shape.taps() * shape.input_channels / CHUNK;
-        let room = if steps <= SHORT {
-            SHORT_RING_BYTES
-        } else {
-            RING_BYTES
-        };
-        let stages = (room / ((rows + block) * 2 * CHUNK))
-            .min(steps)
-            .min(MOST_STAGES);
+        let stages = stages(&shape, rows + block);
         // 1024 more, because a swizzled tile starts at such a multiple.
         let shared_bytes = stages * (rows + block) * 2 * CHUNK + 1024;
         let packed = PackedShape {
@@ -199,6 +184,28 @@ impl Tiling {
             |(_, tiling)| tiling,
         )
     }
+}
+
+const fn kernel_name(products: usize, block: usize) -> &'static str {
+    match (products, block) {
+        (1, 128) => "hopper_conv_1_128",
+        (_, 128) => "hopper_conv_2_128",
+        (1, 64) => "hopper_conv_1_64",
+        (_, 64) => "hopper_conv_2_64",
+        (1, _) => "hopper_conv_1_16",
+        _ => "hopper_conv_2_16",
+    }
+}
+
+/// Stages of a ring whose step has `rows` rows of both operands together.
+fn stages(shape: &DenseConvShape, rows: usize) -> usize {
+    let steps = shape.taps() * shape.input_channels / CHUNK;
+    let room = if steps <= SHORT {
+        SHORT_RING_BYTES
+    } else {
+        RING_BYTES
+    };
+    (room / (rows * 2 * CHUNK)).min(steps).min(MOST_STAGES)
 }
 
 fn input_map(

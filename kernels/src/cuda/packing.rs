@@ -34,14 +34,17 @@ pub(crate) fn pack_streamed(
     value: &WeightAt<'_>,
 ) -> Vec<u16> {
     let mut packed = Vec::with_capacity(shape.columns * shape.taps * shape.inputs);
-    for tap in 0..shape.taps {
-        for first_input in (0..shape.inputs).step_by(chunk) {
-            for first_column in (0..shape.columns).step_by(block) {
-                for half in (first_input..first_input + chunk).step_by(32) {
-                    for eight in (first_column..first_column + block).step_by(8) {
-                        push_lanes(&mut packed, [eight, tap, half], group, value);
-                    }
-                }
+    let steps = (0..shape.taps).flat_map(|tap| {
+        let inputs = (0..shape.inputs).step_by(chunk);
+        inputs.flat_map(move |input| {
+            let columns = (0..shape.columns).step_by(block);
+            columns.map(move |column| [tap, input, column])
+        })
+    });
+    for [tap, first_input, first_column] in steps {
+        for half in (first_input..first_input + chunk).step_by(32) {
+            for eight in (first_column..first_column + block).step_by(8) {
+                push_lanes(&mut packed, [eight, tap, half], group, value);
             }
         }
     }

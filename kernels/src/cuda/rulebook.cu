@@ -37,6 +37,7 @@ struct LevelParams {
     u32* prefix;
     u32* site;
     u32* chunk_counts;
+    u32* order;  // blocks of the kernel that have started
     Geometry geometry;
     u32 columns;
     u32 capacity;
@@ -153,7 +154,8 @@ template <u32 ROWS>
 __device__ void make_level(const LevelParams& p) {
     __shared__ u32 scratch[SCAN_WORDS<LEVEL_THREADS>];
     const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    const u32 first = (blockIdx.x * LEVEL_THREADS + warp * WARP) * ROWS + lane;
+    const u32 chunk = start_order(p.order, scratch);
+    const u32 first = (chunk * LEVEL_THREADS + warp * WARP) * ROWS + lane;
     u64 words[ROWS];
     u32 counts[ROWS], ranks[ROWS], sites;
 #pragma unroll
@@ -162,8 +164,8 @@ __device__ void make_level(const LevelParams& p) {
         counts[row] = __popcll(words[row]);
     }
     scan_rows<LEVEL_THREADS>(counts, ranks, scratch, sites);
-    const u32 before = sum_before<LEVEL_THREADS>(p.chunk_counts, sites, scratch);
-    if (blockIdx.x + 1 == gridDim.x && threadIdx.x == 0) {
+    const u32 before = sum_before<LEVEL_THREADS>(p.chunk_counts, chunk, sites, scratch);
+    if (chunk + 1 == gridDim.x && threadIdx.x == 0) {
         p.counts->sites[p.level] = before + sites;
         p.counts->rows[p.level] = min(before + sites, p.capacity);
     }

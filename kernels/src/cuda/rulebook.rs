@@ -63,6 +63,7 @@ struct LevelParams {
     prefix: u64,
     site: u64,
     chunk_counts: u64,
+    order: u64,
     geometry: Geometry,
     columns: u32,
     capacity: u32,
@@ -166,6 +167,7 @@ pub struct Rulebooks {
     strided: Vec<PackedMap>,
     rows: DeviceSlice<u32>,
     _chunk_counts: DeviceSlice<u32>,
+    _order: DeviceSlice<u32>,
     _voxels: VoxelBuffers,
 }
 
@@ -187,7 +189,9 @@ impl Rulebooks {
         let counts = &voxelize.buffers().counts;
         let chunks = levels.iter().skip(1).map(Level::chunks);
         let chunk_counts = arena.take_zeroed("sites of chunks", chunks.sum())?;
-        let level_params = level_params(&levels, &strided, counts, &chunk_counts);
+        // The levels are made one after the other and leave it at 0.
+        let order = arena.take_zeroed("started blocks", 1)?;
+        let level_params = level_params(&levels, &strided, counts, &chunk_counts, &order);
         let maps: Vec<&PackedMap> = submanifold.iter().flatten().chain(&strided).collect();
         let (maps_params, map_blocks) = maps_params(&levels, &maps, counts, &chunk_counts);
         let module = Module::load(context, &images::RULEBOOK)?;
@@ -209,6 +213,7 @@ impl Rulebooks {
                 .cast::<u32>()
                 .part(FrameCounts::ROWS_WORD, MAX_LEVELS),
             _chunk_counts: chunk_counts,
+            _order: order,
             _voxels: voxelize.buffers().clone(),
         })
     }
@@ -361,6 +366,7 @@ fn level_params(
     strided: &[PackedMap],
     counts: &DeviceSlice<FrameCounts>,
     chunk_counts: &DeviceSlice<u32>,
+    order: &DeviceSlice<u32>,
 ) -> Vec<(LevelParams, Launch, Width)> {
     let mut first = 0;
     let params = strided.iter().map(|map| {
@@ -375,6 +381,7 @@ fn level_params(
             prefix: output.prefix.address(),
             site: output.site.address(),
             chunk_counts: own_counts.address(),
+            order: order.address(),
             geometry: geometry(levels, map),
             columns: output.columns() as u32,
             capacity: output.capacity as u32,

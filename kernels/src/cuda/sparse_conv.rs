@@ -191,36 +191,12 @@ impl SparseConv {
         let mut bias = weights.bias.to_vec();
         bias.resize(shape.columns, 0.0);
         let bias = arena.take_with("sparse bias", &bias)?;
-        let (out, sites, z_extent, cell_pitch) = match &buffers.target {
-            SparseConvTarget::Rows(rows) => (rows.address(), 0, 1, 0),
-            SparseConvTarget::Dense {
-                map,
-                pitch,
-                channel,
-                sites,
-                z_extent,
-            } => {
-                let first = map.address() + 2 * *channel as u64;
-                (first, sites.address(), *z_extent, *pitch)
-            }
-        };
         let params = Params {
-            features: buffers.features.address(),
-            entries: buffers.entries.address(),
             weights: packed.address(),
             bias: bias.address(),
-            residual: buffers.residual.as_ref().map_or(0, DeviceSlice::address),
-            out,
-            rows: buffers.rows.address(),
-            sites,
-            entry_stride: buffers.entry_stride as u32,
-            taps_xy: (shape.taps / SLOTS_Z) as u32,
-            cin: shape.inputs as u32,
-            cout: shape.columns as u32,
-            z_extent: z_extent as u32,
-            activation: activation as u32,
-            cell_pitch: cell_pitch as u32,
             real_channels: weights.output as u32,
+            activation: activation as u32,
+            ..buffer_params(shape, &buffers)
         };
         let capacity = buffers.entry_stride;
         let kernel = match hopper {
@@ -348,6 +324,38 @@ impl Plan {
             threads: self.threads as u32,
             shared_bytes: self.shared_bytes as u32,
         })
+    }
+}
+
+/// Everything of the parameters that the buffers decide.
+fn buffer_params(shape: PackedShape, buffers: &SparseConvBuffers) -> Params {
+    let (out, sites, z_extent, cell_pitch) = match &buffers.target {
+        SparseConvTarget::Rows(rows) => (rows.address(), 0, 1, 0),
+        SparseConvTarget::Dense {
+            map,
+            pitch,
+            channel,
+            sites,
+            z_extent,
+        } => {
+            let first = map.address() + 2 * *channel as u64;
+            (first, sites.address(), *z_extent, *pitch)
+        }
+    };
+    Params {
+        features: buffers.features.address(),
+        entries: buffers.entries.address(),
+        residual: buffers.residual.as_ref().map_or(0, DeviceSlice::address),
+        out,
+        rows: buffers.rows.address(),
+        sites,
+        entry_stride: buffers.entry_stride as u32,
+        taps_xy: (shape.taps / SLOTS_Z) as u32,
+        cin: shape.inputs as u32,
+        cout: shape.columns as u32,
+        z_extent: z_extent as u32,
+        cell_pitch: cell_pitch as u32,
+        ..Params::zeroed()
     }
 }
 

@@ -44,6 +44,7 @@ struct VoxelizeParams {
     u32* keep_counts;
     float* means;   // [max_voxels][columns], or null
     u16* features;  // [max_voxels][channels]
+    u32* order;     // blocks of the ranking kernel that have started
     float lower[MAX_COLUMNS];
     float upper[MAX_COLUMNS];
     u32 slot_stride;  // a multiple of 4
@@ -74,7 +75,8 @@ __device__ void finish_rank(const VoxelizeParams& p, u32 cells) {
 extern "C" __global__ void __launch_bounds__(RANK_THREADS) voxelize_rank(PARAMS VoxelizeParams p) {
     __shared__ u32 scratch[SCAN_WORDS<RANK_THREADS>];
     const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    const u32 first = blockIdx.x * CHUNK + warp * RANK_ROWS * 2 * WARP + 2 * lane;
+    const u32 chunk = start_order(p.order, scratch);
+    const u32 first = chunk * CHUNK + warp * RANK_ROWS * 2 * WARP + 2 * lane;
     ulonglong2 words[RANK_ROWS];
     u32 counts[RANK_ROWS], ranks[RANK_ROWS], cells;
 #pragma unroll
@@ -86,8 +88,8 @@ extern "C" __global__ void __launch_bounds__(RANK_THREADS) voxelize_rank(PARAMS 
         counts[row] = __popcll(words[row].x) + __popcll(words[row].y);
     }
     scan_rows<RANK_THREADS>(counts, ranks, scratch, cells);
-    const u32 before = sum_before<RANK_THREADS>(p.chunk_counts, cells, scratch);
-    if (blockIdx.x + 1 == gridDim.x && threadIdx.x == 0) {
+    const u32 before = sum_before<RANK_THREADS>(p.chunk_counts, chunk, cells, scratch);
+    if (chunk + 1 == gridDim.x && threadIdx.x == 0) {
         finish_rank(p, before + cells);
     }
     uint4* slots = reinterpret_cast<uint4*>(p.slots + static_cast<u64>(before) * p.slot_stride);

@@ -56,6 +56,7 @@ struct VoxelizeParams {
     keep_counts: u64,
     means: u64,
     features: u64,
+    order: u64,
     lower: [f32; MAX_COLUMNS],
     upper: [f32; MAX_COLUMNS],
     slot_stride: u32,
@@ -91,6 +92,7 @@ struct Scratch {
     drop: DeviceSlice<u32>,
     first_counts: DeviceSlice<u32>,
     keep_counts: DeviceSlice<u32>,
+    order: DeviceSlice<u32>,
 }
 
 /// Voxelises a frame.
@@ -223,6 +225,7 @@ impl Scratch {
             drop: arena.take_zeroed("drop state", DROP_STATE_WORDS)?,
             first_counts: arena.take("first points of chunks", chunks)?,
             keep_counts: arena.take("kept cells of chunks", chunks)?,
+            order: arena.take_zeroed("started blocks", 1)?,
         })
     }
 }
@@ -258,6 +261,7 @@ fn params(
         keep_counts: scratch.keep_counts.address(),
         means: buffers.means.as_ref().map_or(0, DeviceSlice::address),
         features: buffers.features.address(),
+        order: scratch.order.address(),
         lower: bounds(|fourier| fourier.min),
         upper: bounds(|fourier| fourier.max),
         slot_stride: slot_stride(config) as u32,

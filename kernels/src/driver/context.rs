@@ -12,7 +12,7 @@ use super::{Call, Counters, DriverError};
 const LEAST_MAJOR: u32 = 8;
 
 /// Facts of a GPU that launchers and reports need.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DeviceInfo {
     /// Product name.
     pub name: String,
@@ -26,6 +26,10 @@ pub struct DeviceInfo {
     pub shared_bytes_per_block: usize,
     /// Device memory (bytes).
     pub memory_bytes: usize,
+    /// Highest clock of the multiprocessors (MHz).
+    pub clock_mhz: f64,
+    /// Highest clock of the memory (MHz).
+    pub memory_clock_mhz: f64,
     /// Driver version as CUDA counts, for example 13000.
     pub driver_version: u32,
 }
@@ -174,7 +178,10 @@ fn describe(device: sys::CUdevice) -> Result<DeviceInfo, DriverError> {
     // SAFETY: the number is written.
     let asked = unsafe { sys::cuDriverGetVersion(&raw mut version) };
     check("cuDriverGetVersion", asked)?;
+    let kilohertz = |attribute| read(attribute).map(|clock| f64::from(clock) * 1e-3);
     Ok(DeviceInfo {
+        clock_mhz: kilohertz(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?,
+        memory_clock_mhz: kilohertz(Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE)?,
         name: device_name(device)?,
         compute_capability: (major, minor),
         multiprocessors: read(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,

@@ -27,14 +27,17 @@ pub(super) fn run(args: &DetectArgs, console: &mut Console<'_>) -> Answer {
         return Err("there is no frame to detect in: the selection is empty".into());
     }
     let results = Results::create(args, &config, frames.forward(), console)?;
-    let engine = args.engine.open();
     let mut pipeline = PipelineBuilder::new(config, &weights);
     if let Some(least) = args.min_cameras {
         pipeline = pipeline.min_cameras(least);
     }
+    let (pipeline, remark) = args.engine.build(pipeline)?;
+    if let Some(remark) = remark {
+        console.remark(&remark)?;
+    }
     let mut session = Session {
         args,
-        pipeline: pipeline.build(engine.as_ref())?,
+        pipeline,
         workers: args.engine.workers()?,
         results,
         tally: Tally::default(),

@@ -5,13 +5,20 @@ use std::error::Error;
 use clap::{Args, ValueEnum};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::engine::{CpuEngine, Engine, EngineOptions};
-use crate::exec::{FrameReport, Pipeline};
+use bevfusion_kernels::driver::Context;
+
+use crate::cuda::CudaOptions;
+use crate::engine::{CpuEngine, EngineOptions};
+use crate::exec::{BuildError, FrameReport, Pipeline, PipelineBuilder};
 use crate::input::Frame;
 
 /// What runs the networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum EngineName {
+    /// The GPU where there is one that runs the model, else the CPU.
+    Auto,
+    /// fp16 on an NVIDIA GPU (compute capability 8.0 or newer, driver 525 or newer); LiDAR-only models.
+    Cuda,
     /// float32 on the CPU; nothing to install.
     Cpu,
 }
@@ -20,7 +27,7 @@ pub(super) enum EngineName {
 #[derive(Debug, Args)]
 pub(super) struct EngineArgs {
     /// What runs the networks.
-    #[arg(long, value_enum, value_name = "NAME", default_value_t = EngineName::Cpu)]
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = EngineName::Auto)]
     pub(super) engine: EngineName,
     /// Threads of the CPU engine [default: all cores].
     #[arg(long, value_name = "N")]
@@ -28,13 +35,37 @@ pub(super) struct EngineArgs {
 }
 
 impl EngineArgs {
-    /// The engine.
-    pub(super) fn open(&self) -> Box<dyn Engine> {
+    /// Builds the pipeline; also tells why `auto` did not take the GPU.
+    pub(super) fn build(
+        &self,
+        builder: PipelineBuilder<'_>,
+    ) -> Result<(Pipeline, Option<String>), BuildError> {
+        let timed = CudaOptions {
+            timed: true,
+            ..CudaOptions::default()
+        };
         match self.engine {
-            EngineName::Cpu => Box::new(CpuEngine::new(EngineOptions {
-                threads: self.threads,
-            })),
+            EngineName::Cpu => Ok((self.on_cpu(builder)?, None)),
+            EngineName::Cuda => Ok((builder.build_cuda(&timed)?, None)),
+            EngineName::Auto => {
+                // Machines without a GPU are the rule, not a remark.
+                if Context::new(timed.device).is_err() {
+                    return Ok((self.on_cpu(builder)?, None));
+                }
+                match builder.clone().build_cuda(&timed) {
+                    Ok(pipeline) => Ok((pipeline, None)),
+                    Err(refusal) => {
+                        let remark = format!("on the CPU, because the GPU engine says: {refusal}");
+                        Ok((self.on_cpu(builder)?, Some(remark)))
+                    }
+                }
+            }
         }
+    }
+
+    fn on_cpu(&self, builder: PipelineBuilder<'_>) -> Result<Pipeline, BuildError> {
+        let threads = self.threads;
+        builder.build(&CpuEngine::new(EngineOptions { threads }))
     }
 
     /// The threads of everything that is no dense network.

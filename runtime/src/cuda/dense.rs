@@ -7,18 +7,14 @@
 
 use std::collections::BTreeMap;
 
-use bevfusion_kernels::cuda::dense_conv::{
-    DenseConv, DenseConvBuffers, DenseConvKernels, DenseConvShape, DenseConvWeights, DenseTarget,
-    MapSlice,
-};
-use bevfusion_kernels::cuda::sparse_conv::Activation;
+use bevfusion_kernels::cuda::dense_conv::{DenseConv, DenseConvKernels};
 use bevfusion_kernels::driver::{DeviceArena, DeviceSlice, DriverError, Stream};
-use half::f16;
 
-use super::fuse::{Follow, Fused, FusedConv, fuse};
+use super::fuse::{Fused, FusedConv, fuse};
 use super::layout::{Channels, DenseMap};
+use super::steps::{Steps, shape_of};
 use crate::engine::EngineError;
-use crate::graph::{Data, Graph, ValueId};
+use crate::graph::{Graph, ValueId};
 
 /// What a program is asked for besides the graph.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,17 +47,18 @@ impl DenseProgram {
         Self::build(kernels, arena, graph, request, &[])
     }
 
-    /// Plans `graph` with its outputs written into given maps, the inputs of another program.
+    /// Plans `graph` to read maps that another program writes, as they lie.
     ///
     /// # Errors
-    /// When the outputs are others, the graph holds what the engine does not run, or the GPU refuses.
-    pub fn leading_into(
+    /// When the inputs are others, the graph holds what the engine does not run, or the GPU refuses.
+    pub fn reading(
         kernels: &DenseConvKernels,
         arena: &DeviceArena,
         graph: &Graph,
-        outputs: &[DenseMap],
+        request: DenseRequest<'_>,
+        inputs: &[DenseMap],
     ) -> Result<Self, EngineError> {
-        Self::build(kernels, arena, graph, DenseRequest::default(), outputs)
+        Self::build(kernels, arena, graph, request, inputs)
     }
 
     fn build(
@@ -69,7 +66,7 @@ impl DenseProgram {
         arena: &DeviceArena,
         graph: &Graph,
         request: DenseRequest<'_>,
-        outputs: &[DenseMap],
+        inputs: &[DenseMap],
     ) -> Result<Self, EngineError> {
         let fail = |problem: String| EngineError::Load {
             engine: super::NAME,
@@ -78,18 +75,23 @@ impl DenseProgram {
         };
         let fused = fuse(graph).map_err(|error| fail(error.to_string()))?;
         let mut planner = Planner::new(graph, &fused, arena, request);
-        for (port, map) in graph.outputs.iter().zip(outputs) {
+        for (port, map) in graph.inputs.iter().zip(inputs) {
             let [images, channels, rows, columns] = planner.shape(port.value);
+            // A joined map would have to be written where the parts of the join lie.
+            let joined = fused
+                .joins
+                .iter()
+                .any(|join| join.parts.contains(&port.value));
             let same = map.images == images && map.size == [rows, columns];
-            if !same || map.channel_count() != channels {
-                return Err(fail(format!("output {:?} is no such map", port.name)));
+            if !same || joined || map.channel_count() != channels {
+                return Err(fail(format!("input {:?} is another map", port.name)));
             }
             planner.given.push((port.value, map.clone()));
         }
         planner.plan().map_err(|error| fail(error.to_string()))?;
         let mut steps = Vec::with_capacity(fused.convs.len());
         for (index, conv) in fused.convs.iter().enumerate() {
-            let step = planner.step(kernels, index, conv);
+            let step = planner.steps().step(kernels, index, conv);
             steps.push(step.map_err(|error| fail(error.to_string()))?);
         }
         let maps = |ports: &[crate::graph::Port]| {
@@ -180,16 +182,18 @@ impl<'a> Planner<'a> {
         }
     }
 
+    fn steps(&self) -> Steps<'_> {
+        Steps {
+            graph: self.graph,
+            arena: self.arena,
+            maps: &self.maps,
+        }
+    }
+
     /// Gives every map a place: joined maps and the caller's own first, then the others in order, in
     /// memory that has become free.
     fn plan(&mut self) -> Result<(), DriverError> {
-        for (id, map) in std::mem::take(&mut self.given) {
-            let map = DenseMap {
-                channels: self.channels(id),
-                ..map
-            };
-            self.maps.insert(id, map);
-        }
+        self.maps.extend(std::mem::take(&mut self.given));
         for join in self.fused.joins.iter().rev() {
             self.place_join(&join.parts, join.output)?;
         }
@@ -250,8 +254,7 @@ impl<'a> Planner<'a> {
     }
 
     fn shape(&self, id: ValueId) -> [usize; 4] {
-        let shape = &self.graph.value(id).shape;
-        std::array::from_fn(|axis| shape.get(axis).copied().unwrap_or(1))
+        shape_of(self.graph, id)
     }
 
     fn private(&self, id: ValueId, channels: Channels) -> Result<DenseMap, DriverError> {
@@ -346,139 +349,4 @@ impl<'a> Planner<'a> {
             self.free.extend(map.and_then(|map| map.half.clone()));
         }
     }
-
-    fn step(
-        &self,
-        kernels: &DenseConvKernels,
-        index: usize,
-        conv: &FusedConv,
-    ) -> Result<DenseConv, DriverError> {
-        let missing = |what: &str| DriverError::Arguments {
-            kernel: "dense",
-            problem: format!("step {index}: {what}"),
-        };
-        let input = self
-            .maps
-            .get(&conv.input)
-            .ok_or_else(|| missing("input is no map"))?;
-        let output = self
-            .maps
-            .get(&conv.output)
-            .ok_or_else(|| missing("output is no map"))?;
-        let weight = self
-            .constant(conv.weight)
-            .ok_or_else(|| missing("weight is no constant"))?;
-        let [a, b, kernel_h, kernel_w] = self.shape(conv.weight);
-        let (real_input, real_output) = if conv.transposed { (a, b) } else { (b, a) };
-        let uniform = conv.stride[0] == conv.stride[1] && conv.padding[0] == conv.padding[1];
-        let matches = !conv.transposed || (kernel_h == conv.stride[0] && kernel_w == kernel_h);
-        if !uniform || !matches || real_input != input.channel_count() {
-            return Err(missing(
-                "strides, paddings or channels are not those of a map kernel",
-            ));
-        }
-        let taps = kernel_h * kernel_w;
-        let real = input.channels.real();
-        let at = |o: usize, tap: usize, physical: usize| -> f32 {
-            let Some(i) = real[physical] else { return 0.0 };
-            if conv.transposed {
-                let (part, channel) = (o / real_output, o % real_output);
-                weight[(i * real_output + channel) * taps + part]
-            } else {
-                weight[(o * real_input + i) * taps + tap]
-            }
-        };
-        let bias = match conv.bias {
-            Some(id) => self
-                .constant(id)
-                .ok_or_else(|| missing("bias is no constant"))?,
-            None => &[],
-        };
-        let shape = DenseConvShape {
-            images: input.images,
-            input: input.size,
-            input_channels: real.len(),
-            output_channels: real_output,
-            padded_output: output.channels.written(),
-            kernel: if conv.transposed {
-                [1; 2]
-            } else {
-                [kernel_h, kernel_w]
-            },
-            stride: if conv.transposed { 1 } else { conv.stride[0] },
-            padding: conv.padding[0],
-            upsample: if conv.transposed { conv.stride[0] } else { 1 },
-        };
-        let weights = DenseConvWeights {
-            weight: &at,
-            input_channels: real.len(),
-            bias,
-        };
-        let buffers = DenseConvBuffers {
-            input: slice_of(input).ok_or_else(|| missing("input is float32"))?,
-            addend: self.addend(conv, output)?,
-            target: target_of(output).ok_or_else(|| missing("output has no memory"))?,
-        };
-        let activation = match conv.follow {
-            Follow::Nothing => Activation::None,
-            Follow::Relu => Activation::Relu,
-            Follow::Gelu => Activation::Gelu,
-        };
-        DenseConv::new(kernels, self.arena, &shape, &weights, buffers, activation)
-    }
-
-    fn addend(
-        &self,
-        conv: &FusedConv,
-        output: &DenseMap,
-    ) -> Result<Option<MapSlice<u16>>, DriverError> {
-        let Some(id) = conv.addend else {
-            return Ok(None);
-        };
-        let Some(values) = self.constant(id) else {
-            return Ok(self.maps.get(&id).and_then(slice_of));
-        };
-        let pitch = output.channels.written();
-        let map = DenseMap {
-            half: None,
-            float: None,
-            pitch,
-            offset: 0,
-            ..output.clone()
-        };
-        let halves: Vec<u16> = values.iter().map(|v| f16::from_f32(*v).to_bits()).collect();
-        let mut elements = vec![0; output.images * output.size[0] * output.size[1] * pitch];
-        map.from_planar(&halves, &mut elements);
-        Ok(Some(MapSlice {
-            data: self.arena.take_with("dense constant", &elements)?,
-            pitch,
-            channel: 0,
-        }))
-    }
-
-    fn constant(&self, id: ValueId) -> Option<&[f32]> {
-        match self.graph.value(id).constant.as_ref()? {
-            Data::F32(values) => Some(values),
-            Data::I64(_) => None,
-        }
-    }
-}
-
-fn slice_of(map: &DenseMap) -> Option<MapSlice<u16>> {
-    map.half.as_ref().map(|data| MapSlice {
-        data: data.clone(),
-        pitch: map.pitch,
-        channel: map.offset,
-    })
-}
-
-fn target_of(map: &DenseMap) -> Option<DenseTarget> {
-    let float = map.float.as_ref().map(|data| {
-        DenseTarget::Float(MapSlice {
-            data: data.clone(),
-            pitch: map.pitch,
-            channel: map.offset,
-        })
-    });
-    float.or_else(|| slice_of(map).map(DenseTarget::Half))
 }

@@ -10,11 +10,12 @@ mod layout;
 mod pipeline;
 mod program;
 mod slot;
+mod steps;
 
 pub use dense::{DenseProgram, DenseRequest};
 pub use encoder::{EncoderTap, LidarProgram};
 pub use layout::DenseMap;
-pub use pipeline::{CudaOptions, CudaPipeline, DeviceCloud, SubmitError, Ticket};
+pub use pipeline::{CudaOptions, CudaPipeline, DeviceCloud};
 pub use program::LidarDetector;
 
 /// The engine's name.

@@ -15,7 +15,9 @@ use bevfusion_kernels::reference::sweep::CloudPlacement;
 use super::program::LidarDetector;
 use super::slot::{Slot, read_frame};
 use crate::config::ModelConfig;
-use crate::exec::{BuildError, FaultCode, FrameFault, FrameOutcome, FrameReport, StageId};
+use crate::exec::{
+    BuildError, FaultCode, FrameFault, FrameOutcome, FrameReport, StageId, SubmitError, Ticket,
+};
 use crate::input::{Frame, PointCloud};
 use crate::lidar::{check_cloud, placement};
 use crate::output::Detection;
@@ -60,21 +62,6 @@ pub struct DeviceCloud<'a> {
     pub layout: &'a RowLayout,
     /// How it gets into the key frame.
     pub placement: CloudPlacement,
-}
-
-/// A frame that was submitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(u64);
-
-/// Why a frame was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SubmitError {
-    /// All slots are under way or hold results that nobody has fetched.
-    #[error("all slots are taken: fetch the oldest frame first")]
-    Full,
-    /// The frame is at fault.
-    #[error(transparent)]
-    Frame(#[from] FrameFault),
 }
 
 /// A LiDAR model on a GPU.
@@ -207,10 +194,16 @@ impl CudaPipeline {
         self.start(slot, &headers)
     }
 
+    /// Whether a frame is the next to be fetched.
+    #[must_use]
+    pub const fn is_next(&self, ticket: Ticket) -> bool {
+        ticket.0 == self.fetched && self.fetched < self.submitted
+    }
+
     /// The report of a frame, if it is done. Frames are fetched in the order in which they were
     /// submitted; [`detections`](Self::detections) then holds the boxes.
     pub fn poll(&mut self, ticket: Ticket) -> Option<&FrameReport> {
-        if ticket.0 != self.fetched || self.fetched == self.submitted {
+        if !self.is_next(ticket) {
             return None;
         }
         let slot = self.slot_of(ticket.0);
@@ -234,7 +227,7 @@ impl CudaPipeline {
 
     /// The report of the oldest frame that was submitted; spins until it is done.
     pub fn wait(&mut self, ticket: Ticket) -> Option<&FrameReport> {
-        if ticket.0 != self.fetched || self.fetched == self.submitted {
+        if !self.is_next(ticket) {
             return None;
         }
         while self.poll(ticket).is_none() {

@@ -92,16 +92,16 @@ impl LidarDetector {
                 "models with cameras do not run on the CUDA engine yet: use the CPU engine",
             ));
         }
+        let graph = bev_decoder(config, weights)?;
+        let bev_decoder = DenseProgram::new(dense, arena, &graph, DenseRequest::default())?;
         let query = head::query_weights(config, weights)?;
         let graph = head::head_maps(config, weights, &query)?;
         let request = DenseRequest {
             float_outputs: &["heatmap"],
             least_pitch: &[("shared", QUERY_CHANNELS)],
         };
-        let head_maps = DenseProgram::new(dense, arena, &graph, request)?;
-        let graph = bev_decoder(config, weights)?;
-        // The decoder writes where the head reads.
-        let bev_decoder = DenseProgram::leading_into(dense, arena, &graph, head_maps.inputs())?;
+        let features = bev_decoder.outputs();
+        let head_maps = DenseProgram::reading(dense, arena, &graph, request, features)?;
         let [lidar_bev] = bev_decoder.inputs() else {
             return Err(refuse("the BEV decoder takes one map, the LiDAR's"));
         };
@@ -118,13 +118,7 @@ impl LidarDetector {
         let settings = proposal_config(config, heatmap.size(), heatmap.pitch());
         let context = arena.context();
         let proposals = Proposals::new(context, arena, &settings, logits)?;
-        let shape = DecoderConfig {
-            size: heatmap.size(),
-            classes: config.class_names.len(),
-            proposals: config.head.num_proposals,
-            channels: config.head.hidden_channels,
-            cross: CrossShape::default(),
-        };
+        let shape = decoder_config(config, heatmap.size());
         let inputs = DecoderInputs {
             shared: half(shared)?,
             key_values: half(key_value)?,
@@ -234,6 +228,16 @@ impl LidarDetector {
         mark(StageId::Head)?;
         self.postprocess.enqueue(stream)?;
         mark(StageId::Postprocess)
+    }
+}
+
+fn decoder_config(config: &ModelConfig, size: [usize; 2]) -> DecoderConfig {
+    DecoderConfig {
+        size,
+        classes: config.class_names.len(),
+        proposals: config.head.num_proposals,
+        channels: config.head.hidden_channels,
+        cross: CrossShape::default(),
     }
 }
 

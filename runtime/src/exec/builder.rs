@@ -2,10 +2,11 @@
 
 use super::camera_branch::CameraBranch;
 use super::dense::DenseNetworks;
+use super::host_pipeline::{HostPipeline, Parts};
 use super::lidar_branch::LidarBranch;
-use super::pipeline::Parts;
 use super::{BuildError, Pipeline};
 use crate::config::ModelConfig;
+use crate::cuda::{CudaOptions, CudaPipeline};
 use crate::engine::Engine;
 use crate::graph::networks::{bev_decoder, head};
 use crate::weights::Weights;
@@ -27,6 +28,7 @@ use crate::weights::Weights;
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone, Debug)]
 pub struct PipelineBuilder<'w> {
     config: ModelConfig,
     weights: &'w Weights,
@@ -89,12 +91,23 @@ impl<'w> PipelineBuilder<'w> {
         };
         let head = engine.load(&head(&config, weights)?)?;
         let dense = DenseNetworks::new(decoder, head);
-        Ok(Pipeline::new(Parts {
-            config,
+        let parts = Parts {
+            config: config.clone(),
             min_cameras,
             lidar,
             camera,
             dense,
-        }))
+        };
+        let pipeline = HostPipeline::new(parts);
+        Ok(Pipeline::host(config, min_cameras, engine.name(), pipeline))
+    }
+
+    /// Builds the pipeline on a GPU: everything from the clouds to the boxes.
+    ///
+    /// # Errors
+    /// When there is no usable GPU, the model has cameras, or weights are missing.
+    pub fn build_cuda(self, options: &CudaOptions) -> Result<Pipeline, BuildError> {
+        let pipeline = CudaPipeline::new(self.config, self.weights, options)?;
+        Ok(Pipeline::cuda(pipeline))
     }
 }

@@ -10,10 +10,13 @@ mod dense;
 mod error;
 mod explain;
 mod fault;
+mod host_pipeline;
 mod lidar_branch;
 mod pipeline;
 mod report;
 mod stage;
+mod ticket;
+mod worker;
 
 pub use builder::PipelineBuilder;
 pub use error::BuildError;
@@ -22,3 +25,4 @@ pub use fault::{FaultCode, FrameFault};
 pub use pipeline::Pipeline;
 pub use report::{Degradation, FrameCounts, FrameOutcome, FrameReport};
 pub use stage::StageId;
+pub use ticket::{SubmitError, Ticket};

@@ -1,146 +1,185 @@
-//! The frame phase: bytes to boxes, a call per line.
+//! A model ready to detect, whatever runs it.
+//!
+//! [`run`](Pipeline::run) answers when the boxes are there. [`submit`](Pipeline::submit) starts a frame and
+//! returns; [`poll`](Pipeline::poll) and [`wait`](Pipeline::wait) fetch frames in the order of their tickets.
 
-use super::camera_branch::CameraBranch;
-use super::clock::Stopwatch;
-use super::dense::DenseNetworks;
-use super::lidar_branch::LidarBranch;
-use super::{Degradation, FaultCode, FrameFault, FrameOutcome, FrameReport, StageId};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::host_pipeline::HostPipeline;
+use super::worker::Worker;
+use super::{FaultCode, FrameFault, FrameReport, StageId, SubmitError, Ticket};
 use crate::config::ModelConfig;
-use crate::head::postprocess;
+use crate::cuda::CudaPipeline;
 use crate::input::Frame;
-use crate::lidar::{GatheredPoints, gather_points, point_range};
 use crate::output::Detection;
 
-/// What the builder hands over.
-pub(super) struct Parts {
-    pub(super) config: ModelConfig,
-    pub(super) min_cameras: usize,
-    pub(super) lidar: Option<LidarBranch>,
-    pub(super) camera: Option<CameraBranch>,
-    pub(super) dense: DenseNetworks,
-}
-
-/// A model ready to detect. Buffers are kept between frames.
+/// A model ready to detect.
 pub struct Pipeline {
-    parts: Parts,
-    points: GatheredPoints,
+    config: ModelConfig,
+    min_cameras: usize,
+    engine: &'static str,
+    backend: Backend,
     detections: Vec<Detection>,
     report: FrameReport,
 }
 
+enum Backend {
+    Host {
+        pipeline: Arc<Mutex<HostPipeline>>,
+        worker: Option<Worker>,
+    },
+    Cuda(Box<CudaPipeline>),
+}
+
 impl Pipeline {
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(super) fn host(
+        config: ModelConfig,
+        min_cameras: usize,
+        engine: &'static str,
+        pipeline: HostPipeline,
+    ) -> Self {
+        let pipeline = Arc::new(Mutex::new(pipeline));
+        let backend = Backend::Host {
+            pipeline,
+            worker: None,
+        };
+        Self::new(config, min_cameras, engine, backend)
+    }
+
+    pub(super) fn cuda(pipeline: CudaPipeline) -> Self {
+        let config = pipeline.config().clone();
+        Self::new(config, 0, "cuda", Backend::Cuda(Box::new(pipeline)))
+    }
+
+    fn new(
+        config: ModelConfig,
+        min_cameras: usize,
+        engine: &'static str,
+        backend: Backend,
+    ) -> Self {
         Self {
-            detections: Vec::with_capacity(parts.config.head.num_proposals),
-            points: GatheredPoints::default(),
+            detections: Vec::with_capacity(config.head.num_proposals),
             report: FrameReport::new(),
-            parts,
+            config,
+            min_cameras,
+            engine,
+            backend,
         }
     }
 
     /// The model.
     #[must_use]
     pub const fn config(&self) -> &ModelConfig {
-        &self.parts.config
+        &self.config
     }
 
     /// Fewest cameras that a frame may have.
     #[must_use]
     pub const fn min_cameras(&self) -> usize {
-        self.parts.min_cameras
+        self.min_cameras
     }
 
-    /// Boxes of the last frame; none when it was dropped.
+    /// What runs the networks: `cpu`, `cuda`.
+    #[must_use]
+    pub const fn engine(&self) -> &'static str {
+        self.engine
+    }
+
+    /// The GPU pipeline, with what only it can do: clouds in device memory, for example.
+    pub fn as_cuda(&mut self) -> Option<&mut CudaPipeline> {
+        match &mut self.backend {
+            Backend::Cuda(pipeline) => Some(pipeline),
+            Backend::Host { .. } => None,
+        }
+    }
+
+    /// Boxes of the frame that was run or fetched last; none when it was dropped.
     #[must_use]
     pub fn detections(&self) -> &[Detection] {
         &self.detections
     }
 
-    /// Detects in one frame. [`detections`](Self::detections) then holds the boxes.
+    /// Detects in one frame. [`detections`](Self::detections) then holds the boxes. Frames that were
+    /// submitted before and not fetched stay where they are; on a GPU they take the slots.
     pub fn run(&mut self, frame: &Frame) -> &FrameReport {
-        self.report = FrameReport::new();
         self.detections.clear();
-        self.report.outcome = match self.detect(frame) {
-            Ok(degradation) if degradation.any() => FrameOutcome::Degraded(degradation),
-            Ok(_) => FrameOutcome::Complete,
-            Err(fault) => FrameOutcome::Dropped(fault),
-        };
+        match &mut self.backend {
+            Backend::Host { pipeline, .. } => {
+                let mut pipeline = pipeline.lock().unwrap_or_else(PoisonError::into_inner);
+                self.report = *pipeline.run(frame);
+                self.detections.extend_from_slice(pipeline.detections());
+            }
+            Backend::Cuda(pipeline) => {
+                self.report = *pipeline.run(frame);
+                self.detections.extend_from_slice(pipeline.detections());
+            }
+        }
         &self.report
     }
 
-    fn detect(&mut self, frame: &Frame) -> Result<Degradation, FrameFault> {
-        let Parts {
-            config,
-            min_cameras,
-            lidar,
-            camera,
-            dense,
-        } = &mut self.parts;
-        let FrameReport {
-            counts,
-            stage_times: times,
-            ..
-        } = &mut self.report;
-        let mut degradation = Degradation::default();
-        let mut watch = Stopwatch::start();
-
-        gather(config, frame, &mut self.points)?;
-        times[StageId::Sweeps as usize] = watch.lap();
-        counts.points_in = self.points.counts.input as u64;
-        counts.points_in_range = self.points.counts.kept() as u64;
-        degradation.non_finite_points = self.points.counts.non_finite as u64;
-        degradation.empty_cloud = self.points.counts.kept() == 0;
-
-        let mut lidar_bev = None;
-        if let Some(lidar) = lidar {
-            degradation.dropped_voxels = lidar.voxelize(&self.points).cells as u64;
-            counts.voxels = lidar.voxel_count() as u64;
-            times[StageId::Voxelize as usize] = watch.lap();
-            lidar_bev = Some(lidar.encode()?);
-            times[StageId::SparseEncoder as usize] = watch.lap();
+    /// Starts a frame. The first call on the CPU engine starts a thread.
+    ///
+    /// # Errors
+    /// When all slots are taken, or the frame does not fit the model.
+    pub fn submit(&mut self, frame: &Frame) -> Result<Ticket, SubmitError> {
+        match &mut self.backend {
+            Backend::Cuda(pipeline) => pipeline.submit(frame),
+            Backend::Host { pipeline, worker } => {
+                if worker.is_none() {
+                    let started = Worker::start(Arc::clone(pipeline));
+                    *worker = Some(started.map_err(|_refused| no_thread())?);
+                }
+                worker
+                    .as_mut()
+                    .map_or(Err(SubmitError::Full), |worker| worker.submit(frame))
+            }
         }
-        let mut camera_bev = None;
-        if let Some(camera) = camera {
-            degradation.missing_cameras = missing(camera, frame, *min_cameras)?;
-            camera.prepare(&frame.cameras)?;
-            times[StageId::Preprocess as usize] = watch.lap();
-            camera_bev = Some(camera.run(&self.points, times)?);
-        }
-        let output = dense.run([camera_bev, lidar_bev], times)?;
+    }
 
-        let mut watch = Stopwatch::start();
-        let filtered = postprocess(config, &output, &mut self.detections);
-        times[StageId::Postprocess as usize] = watch.lap();
-        let refused = filtered.invalid_label + filtered.non_finite + filtered.out_of_range;
-        counts.decoded = filtered.proposals.saturating_sub(refused) as u64;
-        counts.detections = self.detections.len() as u64;
-        Ok(degradation)
+    /// The report of a frame, if it is done and all earlier ones were fetched.
+    pub fn poll(&mut self, ticket: Ticket) -> Option<&FrameReport> {
+        match &mut self.backend {
+            Backend::Cuda(pipeline) => {
+                self.report = *pipeline.poll(ticket)?;
+                self.detections.clear();
+                self.detections.extend_from_slice(pipeline.detections());
+            }
+            Backend::Host { worker, .. } => {
+                let worker = worker.as_mut().filter(|worker| worker.is_next(ticket))?;
+                self.report = worker.fetch(&mut self.detections)?;
+            }
+        }
+        Some(&self.report)
+    }
+
+    /// The report of the oldest frame that was submitted; waits for it. None for any other ticket.
+    pub fn wait(&mut self, ticket: Ticket) -> Option<&FrameReport> {
+        let is_next = match &self.backend {
+            Backend::Cuda(pipeline) => pipeline.is_next(ticket),
+            Backend::Host { worker, .. } => {
+                worker.as_ref().is_some_and(|worker| worker.is_next(ticket))
+            }
+        };
+        if !is_next {
+            return None;
+        }
+        let on_gpu = matches!(self.backend, Backend::Cuda(_));
+        while self.poll(ticket).is_none() {
+            // A frame on the GPU takes about a millisecond, on the CPU seconds.
+            if on_gpu {
+                std::hint::spin_loop();
+            } else {
+                std::thread::yield_now();
+            }
+        }
+        Some(&self.report)
     }
 }
 
-fn gather(
-    config: &ModelConfig,
-    frame: &Frame,
-    points: &mut GatheredPoints,
-) -> Result<(), FrameFault> {
-    let range = point_range(&config.voxel);
-    gather_points(&config.points, range, frame, points).map_err(|error| FrameFault {
-        code: FaultCode::PointColumns,
+fn no_thread() -> FrameFault {
+    FrameFault {
+        code: FaultCode::Engine,
         stage: StageId::Sweeps,
-        detail: error.columns() as u64,
-    })?;
-    Ok(())
-}
-
-fn missing(camera: &CameraBranch, frame: &Frame, min_cameras: usize) -> Result<u32, FrameFault> {
-    let available = camera.available(&frame.cameras);
-    if available < min_cameras.max(1) {
-        let (code, stage) = (FaultCode::MissingCameras, StageId::Preprocess);
-        return Err(FrameFault {
-            code,
-            stage,
-            detail: available as u64,
-        });
+        detail: u64::MAX,
     }
-    Ok((camera.count() - available) as u32)
 }

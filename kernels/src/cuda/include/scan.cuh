@@ -79,17 +79,27 @@ __device__ void scan_rows(const u32 (&values)[ROWS], u32 (&before)[ROWS], u32* s
 // Marks the count of a chunk as there.
 constexpr u32 PUBLISHED = 0x80000000u;
 
-// Publishes the count of this block's chunk and sums those of the chunks before. Chunks are numbered as
-// blocks, and blocks start in that order, so the ones waited for run or are done. Counts start as zeros.
-// Chunks are large, some hundred at most: with many, the waiting would be in the way of the work.
+// Number of this block among those that have started, so that it can wait for all before it: they run or are
+// done, whatever order the GPU starts blocks in. The counter is 0 again when the last block has started.
+__device__ __forceinline__ u32 start_order(u32* counter, u32* scratch) {
+    if (threadIdx.x == 0) {
+        scratch[0] = atomicInc(counter, gridDim.x - 1);
+    }
+    __syncthreads();
+    return scratch[0];
+}
+
+// Publishes the count of `chunk`, whose number is the block's `start_order`, and sums those of the chunks
+// before. Counts start as zeros. Chunks are large, some hundred at most: with many, the waiting would be in
+// the way of the work.
 template <u32 THREADS>
-__device__ u32 sum_before(u32* counts, u32 count, u32* scratch) {
+__device__ u32 sum_before(u32* counts, u32 own, u32 count, u32* scratch) {
     volatile u32* shown = counts;
     if (threadIdx.x == 0) {
-        shown[blockIdx.x] = count | PUBLISHED;
+        shown[own] = count | PUBLISHED;
     }
     u32 before = 0;
-    for (u32 chunk = threadIdx.x; chunk < blockIdx.x; chunk += THREADS) {
+    for (u32 chunk = threadIdx.x; chunk < own; chunk += THREADS) {
         u32 seen = 0;
         while (seen < PUBLISHED) {
             seen = shown[chunk];

@@ -8,7 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::super::engine::{EngineArgs, EngineName};
+use bevfusion_kernels::driver::DeviceInfo;
+
+use crate::exec::Pipeline;
 
 /// The device that an engine runs on.
 #[derive(Clone, Debug, Serialize)]
@@ -26,10 +28,31 @@ pub(super) struct DeviceFacts {
 }
 
 impl DeviceFacts {
-    /// The device of the engine that was asked for.
-    pub(super) fn of(engine: &EngineArgs) -> Self {
-        match engine.engine {
-            EngineName::Cpu => Self::cpu(engine.threads),
+    /// The device that runs the pipeline.
+    pub(super) fn of(pipeline: &mut Pipeline, threads: Option<usize>) -> Self {
+        match pipeline.as_cuda() {
+            Some(gpu) => Self::gpu(gpu.context().info()),
+            None => Self::cpu(threads),
+        }
+    }
+
+    fn gpu(info: &DeviceInfo) -> Self {
+        let (major, minor) = info.compute_capability;
+        Self {
+            name: format!("{} (compute capability {major}.{minor})", info.name),
+            units: info.multiprocessors as usize,
+            threads: None,
+            clocks_mhz: [
+                ("core_limit", info.clock_mhz),
+                ("memory_limit", info.memory_clock_mhz),
+            ]
+            .into_iter()
+            .collect(),
+            driver: Some(format!(
+                "CUDA {}.{}",
+                info.driver_version / 1000,
+                info.driver_version % 1000 / 10
+            )),
         }
     }
 

@@ -31,9 +31,12 @@ pub(super) fn run(args: &BenchArgs, console: &mut Console<'_>) -> Answer {
     }
     let (config, weights) = model::with_weights(&args.model, &args.weights)?;
     let inputs = Inputs::read(args, &config)?;
-    let engine = args.engine.open();
+    let (pipeline, remark) = args.engine.build(PipelineBuilder::new(config, &weights))?;
+    if let Some(remark) = remark {
+        console.remark(&remark)?;
+    }
     let mut bench = Bench {
-        pipeline: PipelineBuilder::new(config, &weights).build(engine.as_ref())?,
+        pipeline,
         workers: args.engine.workers()?,
         inputs: &inputs.frames,
     };
@@ -41,11 +44,12 @@ pub(super) fn run(args: &BenchArgs, console: &mut Console<'_>) -> Answer {
     let host = Host::here();
     let warm_up = bench.warm_up(args.warmup)?;
     let samples = bench.measure(args.iterations, args.duration, &warm_up)?;
+    let device = DeviceFacts::of(&mut bench.pipeline, args.engine.threads);
     let report = Report {
         command_line: &console.command_line,
-        engine: engine.name(),
+        engine: bench.pipeline.engine(),
         model: &bench.pipeline.config().name,
-        device: DeviceFacts::of(&args.engine),
+        device,
         host,
         inputs: &inputs,
         warm_up: &warm_up,
