@@ -6,6 +6,9 @@ use bevfusion_kernels::driver::{DriverError, PinnedSlice, Priority, Stream};
 
 use super::timing::microseconds;
 
+/// Puts a stage on a stream.
+type Enqueue<'a> = dyn Fn() -> Result<(), DriverError> + 'a;
+
 /// A stage and its median time (µs).
 pub type StageTime = (&'static str, f64);
 
@@ -29,7 +32,7 @@ pub fn times(
         header.set(&clouds)?;
     }
     let no_marks = |_stage| Ok(());
-    let stages: [(&'static str, &dyn Fn() -> Result<(), DriverError>); 10] = [
+    let stages: [(&'static str, &Enqueue<'_>); 10] = [
         ("sweep and voxels", &|| {
             lidar.enqueue_voxels(&stream, &header)
         }),
