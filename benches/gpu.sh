@@ -48,6 +48,7 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
 "$folder/gpu-suite" --only times,steady --data "$folder/data" --frames "$frames" --brief --report "$work/ours.json"
+"$python" "$folder/report.py" facts >"$work/gpu.json"
 
 # NAME COMMAND...: keeps what it printed, or the last line of why not.
 peer() {

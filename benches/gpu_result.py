@@ -1,30 +1,18 @@
 #!/usr/bin/env python3
 """Puts one raw result of benches/gpu.sh together: gpu_result.py BUILD_JSON WORK OUTPUT
 
-In WORK: ours.json of gpu-suite, and NAME.json or NAME.why of each peer. OUTPUT is a file, or a folder, where the
+In WORK: ours.json of gpu-suite, gpu.json of report.py, and NAME.json or NAME.why of each peer. OUTPUT is a file, or a folder, where the
 file is named after the device.
 """
 import json
 import pathlib
 import re
-import subprocess
 import sys
 import time
-
-FACTS = "name driver_version clocks.sm clocks.max.sm clocks.mem clocks.max.mem power.limit mig.mode.current".split()
 
 
 def read(path):
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def nvidia_smi():
-    query = ["nvidia-smi", "-i", "0", f"--query-gpu={','.join(FACTS)}", "--format=csv,noheader"]
-    try:
-        out = subprocess.run(query, capture_output=True, text=True, timeout=60, check=True).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        return {"unavailable": f"{error}"}
-    return dict(zip(FACTS, (value.strip() for value in out.strip().split(","))))
 
 
 def peer_of(work, name):
@@ -41,7 +29,7 @@ def main():
     ours = read(work / "ours.json")
     result = {
         "device": ours["device"],
-        "gpu": nvidia_smi(),
+        "gpu": read(work / "gpu.json"),
         "unix_time": int(time.time()),
         "build": read(build),
         "frames": ours["frames"],

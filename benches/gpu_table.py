@@ -93,7 +93,7 @@ def peer_of(result, name, stage):
 
 def where(result):
     gpu, build = result["gpu"], result["build"]
-    print(f"\n# {result['device']}\n" if result.get("several") else "")
+    print(f"\n## {result['device']}\n")
     print(f"* driver: {gpu.get('driver_version', 'unknown')}; clocks (now / most): SM {gpu.get('clocks.sm', '?')} / {gpu.get('clocks.max.sm', '?')},")
     print(f"  memory {gpu.get('clocks.mem', '?')} / {gpu.get('clocks.max.mem', '?')}; power limit {gpu.get('power.limit', '?')}")
     print(f"* commit: {build['commit']}{' and local changes' if build['dirty'] else ''}, nvcc {build['nvcc']}")
@@ -113,7 +113,7 @@ def frame(result, sets):
     if MAIN_SET not in sets:
         return
     voxels, stages = sets[MAIN_SET]
-    print(f"\n## Stages of a LiDAR frame, {voxels:,} voxels\n")
+    print(f"\n### Stages of a LiDAR frame, {voxels:,} voxels\n")
     head("stage", "ours (µs)", "peer (µs)", "ours / peer", "floor (µs)", "ours / floor")
     for stage, ours in stages.items():
         peer, floor = peer_of(result, MAIN_SET, stage), floor_of(result, MAIN_SET, stage)
@@ -121,7 +121,7 @@ def frame(result, sets):
 
 
 def by_set(result, sets):
-    print("\n## By voxel set\n")
+    print("\n### By voxel set\n")
     head("set", "voxels", VOXELS, "rulebooks", "encoder (µs)", "peer (µs)", "ours / peer", "floor (µs)", "ours / floor", "frame (µs)")
     for name, (voxels, stages) in sets.items():
         ours, peer, floor = stages.get(ENCODER), sparse_peer(result, name), floor_of(result, name, ENCODER)
@@ -133,7 +133,7 @@ def steady(result, others):
     found = [one for one in others if one[0].startswith(("submit ", "frame, wall "))]
     if not found:
         return
-    print(f"\n## Frame after frame\n\nHost clock over {result['frames']:,} frames of the same cloud in device memory, one at a time (µs).\n")
+    print(f"\n### Frame after frame\n\nHost clock over {result['frames']:,} frames of the same cloud in device memory, one at a time (µs).\n")
     quantiles = list(dict.fromkeys(name.rsplit(" ", 1)[1] for name, _ in found))
     head("", *quantiles)
     for what, title in (("submit", "submitting"), ("frame, wall", "from submitting to boxes on the host")):
@@ -145,7 +145,7 @@ def layers(others):
     found = [one for one in others if one[0].startswith(("Gather ", "Auto "))]
     if not found:
         return
-    print("\n## Convolutions\n\nGather: the kernels for any GPU. Auto: what the engine chooses on this one.\n")
+    print("\n### Convolutions\n\nGather: the kernels for any GPU. Auto: what the engine chooses on this one.\n")
     head("layer", "Gather (µs)", "Auto (µs)")
     table = {}
     for name, value in found:
@@ -185,10 +185,8 @@ def main():
     if not files:
         print("\nNo result has been recorded yet.")
     for path in files:
-        result = json.loads(path.read_text(encoding="utf-8")) | {"file": path.name, "several": len(files) > 1}
+        result = json.loads(path.read_text(encoding="utf-8")) | {"file": path.name}
         sets, others = stages_of(result)
-        if len(files) == 1:
-            print(f"\nDevice: {result['device']}.")
         where(result)
         frame(result, sets)
         by_set(result, sets)

@@ -2,7 +2,9 @@
 """Puts a GPU report together and judges it; tests/gpu/run.sh is what to call.
 
 usage: report.py part NAME EXIT_CODE SECONDS SOURCES RESULTS   describes the run that has just ended, RESULTS/NAME.json
-       report.py merge BUILD_JSON RESULTS OUTPUT               writes the report; exits with 1 when something failed
+       report.py merge BUILD_JSON RESULTS OUTPUT PART...       writes the report; exits with 1 when something failed
+                                                               or one of these parts is missing
+       report.py facts                                         prints what nvidia-smi says of the GPU
        report.py check REPORT SOURCES                          exits with 1 unless REPORT passes and is of SOURCES
 """
 import json
@@ -45,6 +47,10 @@ def nvidia_smi():
     return dict(zip(FACTS, (value.strip() for value in out.strip().split(","))))
 
 
+def facts():
+    print(json.dumps(nvidia_smi()))
+
+
 def part(name, code, seconds, sources, results):
     folder = pathlib.Path(results)
     log = (folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
@@ -71,36 +77,40 @@ def reported_errors(line):
     return sum(int(number) for number in re.findall(r"(\d+) (?:errors?|hazards?)\b", line))
 
 
-def problems(report):
-    """Why a report does not pass, one sentence each."""
-    found = []
-    cases = report.get("cases") or []
+def suite_problem(report):
+    cases, suite = report.get("cases") or [], report.get("suite") or {}
     bad = [case["case"] for case in cases if not case.get("passed")]
     if not cases:
-        found.append("the suite has no cases: it was not run, or ended early")
+        return "the suite has no cases: it was not run, or ended early"
     if bad or report.get("failed"):
-        found.append(f"{max(len(bad), report.get('failed') or 0)} cases failed: {', '.join(bad[:5])}")
-    suite = report.get("suite") or {}
-    if cases and suite.get("exit_code") != 0:
-        found.append(f"the suite ended with exit code {suite.get('exit_code')}")
+        return f"{max(len(bad), report.get('failed') or 0)} cases failed: {', '.join(bad[:5])}"
+    if suite.get("exit_code") != 0:
+        return f"the suite ended with exit code {suite.get('exit_code')}"
+    return None
+
+
+def checker_problem(tool, one):
+    if one is None:
+        return f"{tool} was not run"
+    summary = "; ".join(one["summary"]) or "no summary"
+    if one.get("failed"):
+        return f"{one['failed']} cases failed under {tool}: {summary}"
+    if one["exit_code"] != 0 or any(map(reported_errors, one["summary"])):
+        return f"{tool} is not clean: exit code {one['exit_code']}, {summary}"
+    if not one["cases"] or not one["summary"]:
+        return f"{tool} says nothing of what it checked: {one['cases']} cases, {summary}"
+    return None
+
+
+def problems(report):
+    """{part: why it does not pass}."""
     checked = {one["part"]: one for one in report.get("sanitizers") or []}
-    for tool in TOOLS:
-        one = checked.get(tool)
-        if one is None:
-            found.append(f"{tool} was not run")
-        elif one.get("failed"):
-            found.append(f"{one['failed']} cases failed under {tool}")
-        elif one["exit_code"] != 0 or any(map(reported_errors, one["summary"])):
-            found.append(f"{tool} is not clean: exit code {one['exit_code']}, {'; '.join(one['summary'])}")
-        elif not one["cases"] or not one["summary"]:
-            found.append(f"{tool} says nothing of what it checked: cases {one['cases']}, no summary")
-    build = report.get("build") or {}
-    if not build.get("sources"):
-        found.append("it does not say of which sources it is")
-    return found
+    found = {"suite": suite_problem(report)}
+    found |= {tool: checker_problem(tool, checked.get(tool)) for tool in TOOLS}
+    return {name: problem for name, problem in found.items() if problem}
 
 
-def merge(build_path, results, output):
+def merge(build_path, results, output, *wanted):
     build, folder = read(build_path), pathlib.Path(results)
     parts = [read_if_whole(folder / f"{name}.json") for name in ("suite", *TOOLS)]
     parts = [one for one in parts if one]
@@ -124,17 +134,21 @@ def merge(build_path, results, output):
         "cases": cases.get("cases") or [],
     }
     write(output, report)
-    table(report, parts)
+    found = problems(report)
+    table(report, parts, found)
+    there = {one["part"] for one in parts} | set(wanted)
+    for name in sorted(found.keys() - there):
+        print(f"not in the report: {name}")
     print(f"report: {output}")
-    tell(problems(report))
+    tell([problem for name, problem in found.items() if name in there])
 
 
-def table(report, parts):
-    print(f"\n{report['device']}, driver {report['gpu'].get('driver_version', 'unknown')}, sources {report['sources'][:12]}")
+def table(report, parts, found):
+    print(f"\n{report['device'] or 'device unknown'}, driver {report['gpu'].get('driver_version', 'unknown')}, sources {report['sources'][:12]}")
     print(f"{'part':<12}{'cases':>7}{'failed':>8}{'seconds':>9}  result")
     for one in parts:
         failed = "?" if one["failed"] is None else one["failed"]
-        result = "passed" if one["exit_code"] == 0 and one["failed"] == 0 else f"FAILED (exit code {one['exit_code']})"
+        result = f"FAILED (exit code {one['exit_code']})" if one["part"] in found else "passed"
         print(f"{one['part']:<12}{one['cases']:>7}{failed:>8}{one['seconds']:>9}  {result}")
 
 
@@ -154,7 +168,7 @@ def check(path, sources):
     except ValueError as error:
         found = [f"the GPU report {path} is no JSON: {error}"]
     else:
-        found = [f"the GPU report does not pass: {problem}" for problem in problems(report)]
+        found = [f"the GPU report does not pass: {problem}" for problem in problems(report).values()]
         if report.get("sources") != sources or (report.get("build") or {}).get("sources") != sources:
             found.append(f"the GPU report is of other sources: {report.get('sources')}, here {sources}")
     if not found:
@@ -164,9 +178,9 @@ def check(path, sources):
 
 
 def main():
-    commands = {"part": (part, 5), "merge": (merge, 3), "check": (check, 2)}
-    command, count = commands.get(sys.argv[1] if len(sys.argv) > 1 else "", (None, 0))
-    if command is None or len(sys.argv) != 2 + count:
+    commands = {"part": (part, (5,)), "merge": (merge, range(4, 9)), "check": (check, (2,)), "facts": (facts, (0,))}
+    command, counts = commands.get(sys.argv[1] if len(sys.argv) > 1 else "", (None, ()))
+    if command is None or len(sys.argv) - 2 not in counts:
         sys.exit(__doc__)
     command(*sys.argv[2:])
 

@@ -15,7 +15,7 @@
 #   --brief          failures only
 #
 # Needs python3 (no packages), nvidia-smi, and compute-sanitizer on PATH or named in COMPUTE_SANITIZER.
-# Exits with 1 when anything failed or is missing from the report.
+# Exits with 1 when anything failed.
 set -euo pipefail
 usage() { sed -n '2,18s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 fail() { echo "error: $*" >&2; exit 2; }
@@ -95,10 +95,10 @@ for part in "${parts[@]}"; do
     if [[ $part = suite ]]; then
         command+=(--data "$data" --frames "$frames")
     else
-        command=("$checker" --tool "$part" --error-exitcode 9 "${command[@]}" --quick --only conv,points,head,models)
+        command=("$checker" --tool "$part" --error-exitcode 9 "${command[@]}" --quick --only "conv,points,head,models")
     fi
     started=$SECONDS code=0
     "${command[@]}" 2>&1 | tee "$log" || code="${PIPESTATUS[0]}"
     python3 "$merge" part "$part" "$code" "$((SECONDS - started))" "$sources" "$results"
 done
-python3 "$merge" merge "$folder/build.json" "$results" "$output"
+python3 "$merge" merge "$folder/build.json" "$results" "$output" "${parts[@]}"
