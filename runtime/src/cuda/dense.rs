@@ -125,32 +125,7 @@ impl DenseProgram {
     /// # Errors
     /// When the driver refuses.
     pub fn enqueue(&self, stream: &Stream) -> Result<(), DriverError> {
-        self.enqueue_steps(stream, 0..self.steps.len())
-    }
-
-    /// Convolutions of a run.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.steps.len()
-    }
-
-    /// Whether a run does nothing.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.steps.is_empty()
-    }
-
-    /// Enqueues some of the convolutions, in the graph's order.
-    ///
-    /// # Errors
-    /// When the driver refuses.
-    pub fn enqueue_steps(
-        &self,
-        stream: &Stream,
-        which: std::ops::Range<usize>,
-    ) -> Result<(), DriverError> {
-        let steps = self.steps.get(which).unwrap_or_default();
-        steps.iter().try_for_each(|step| step.enqueue(stream))
+        self.steps.iter().try_for_each(|step| step.enqueue(stream))
     }
 }
 

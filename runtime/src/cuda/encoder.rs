@@ -168,33 +168,17 @@ impl LidarProgram {
         self.voxelize.enqueue(stream)
     }
 
-    /// Empties the BEV map; before the last convolution.
-    ///
-    /// # Errors
-    /// When the driver refuses.
-    pub fn enqueue_clear(&self, stream: &Stream) -> Result<(), DriverError> {
-        self.bev.fill_bytes(stream, 0)
-    }
-
-    /// Voxels to rulebooks.
-    ///
-    /// # Errors
-    /// When the driver refuses.
-    pub fn enqueue_rulebooks(&self, stream: &Stream) -> Result<(), DriverError> {
-        self.rulebooks.enqueue(stream)
-    }
-
-    /// Voxels to the BEV map, all on one stream.
+    /// Voxels to the BEV map.
     ///
     /// # Errors
     /// When the driver refuses.
     pub fn enqueue_encoder(&self, stream: &Stream) -> Result<(), DriverError> {
-        self.enqueue_rulebooks(stream)?;
-        self.enqueue_clear(stream)?;
+        self.rulebooks.enqueue(stream)?;
+        self.bev.fill_bytes(stream, 0)?;
         self.enqueue_convs(stream, 0..self.convs.len())
     }
 
-    /// The convolutions `which` alone, after the rulebooks; an end beyond the last is the last.
+    /// The convolutions `which` alone, after the rulebooks.
     ///
     /// # Errors
     /// When the driver refuses.
@@ -203,7 +187,6 @@ impl LidarProgram {
         stream: &Stream,
         which: std::ops::Range<usize>,
     ) -> Result<(), DriverError> {
-        let which = which.start..which.end.min(self.convs.len());
         let convs = self.convs.get(which).unwrap_or_default();
         convs.iter().try_for_each(|conv| conv.enqueue(stream))
     }

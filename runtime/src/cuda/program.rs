@@ -1,16 +1,12 @@
 //! Everything that a LiDAR frame runs on the device, in order.
 
-use std::sync::Arc;
-
 use bevfusion_kernels::cuda::decoder::{CrossShape, Decoder, DecoderConfig, DecoderInputs};
 use bevfusion_kernels::cuda::dense_conv::DenseConvKernels;
 use bevfusion_kernels::cuda::frame::FrameHeader;
 use bevfusion_kernels::cuda::postprocess::{Postprocess, PostprocessInputs};
 use bevfusion_kernels::cuda::proposals::Proposals;
 use bevfusion_kernels::cuda::sparse_conv::SparseConvKernels;
-use bevfusion_kernels::driver::{
-    Context, DeviceArena, DeviceSlice, DriverError, Event, PinnedSlice, Priority, Stream,
-};
+use bevfusion_kernels::driver::{DeviceArena, DeviceSlice, DriverError, PinnedSlice, Stream};
 
 use super::dense::{DenseProgram, DenseRequest};
 use super::encoder::LidarProgram;
@@ -21,8 +17,6 @@ use crate::graph::networks::{bev_decoder, head};
 use crate::head::{device_settings, proposal_config};
 use crate::weights::Weights;
 
-/// Shared features, two convolutions of the heatmap, keys and values: in this order.
-const HEAD_STEPS: usize = 4;
 /// Channels that the query kernels read of every cell.
 const QUERY_CHANNELS: usize = 128;
 
@@ -35,44 +29,6 @@ pub struct LidarDetector {
     proposals: Proposals,
     decoder: Decoder,
     postprocess: Postprocess,
-    side: SideStream,
-}
-
-/// A second stream for work that does not wait for its neighbour, with the events that lead there and back.
-#[derive(Debug)]
-struct SideStream {
-    stream: Stream,
-    fork: [Event; 2],
-    join: [Event; 2],
-}
-
-impl SideStream {
-    fn new(context: &Arc<Context>) -> Result<Self, DriverError> {
-        let event = || Event::ordering(context);
-        Ok(Self {
-            stream: Stream::new(context, Priority::High)?,
-            fork: [event()?, event()?],
-            join: [event()?, event()?],
-        })
-    }
-
-    /// What `enqueue` puts on the side stream starts here; number `place` of the frame's forks.
-    fn fork(
-        &self,
-        main: &Stream,
-        place: usize,
-        enqueue: impl FnOnce(&Stream) -> Result<(), DriverError>,
-    ) -> Result<(), DriverError> {
-        self.fork[place].record(main)?;
-        self.stream.wait(&self.fork[place])?;
-        enqueue(&self.stream)?;
-        self.join[place].record(&self.stream)
-    }
-
-    /// The main stream goes on when fork `place` is done.
-    fn join(&self, main: &Stream, place: usize) -> Result<(), DriverError> {
-        main.wait(&self.join[place])
-    }
 }
 
 impl LidarDetector {
@@ -106,9 +62,6 @@ impl LidarDetector {
             return Err(refuse("the BEV decoder takes one map, the LiDAR's"));
         };
         let lidar = LidarProgram::new(arena, sparse, config, weights, lidar_bev, point_capacity)?;
-        if head_maps.len() != HEAD_STEPS {
-            return Err(refuse("the head's maps take four convolutions"));
-        }
         let [shared, heatmap, key_value] = head_maps.outputs() else {
             return Err(refuse("the head's maps are three"));
         };
@@ -140,7 +93,6 @@ impl LidarDetector {
             proposals,
             decoder,
             postprocess,
-            side: SideStream::new(context)?,
         })
     }
 
@@ -180,19 +132,13 @@ impl LidarDetector {
         self.postprocess.output()
     }
 
-    /// Enqueues the head: keys and values beside heatmap and proposals, then the query decoder.
+    /// Enqueues the head: its maps, proposals and the query decoder.
     ///
     /// # Errors
     /// When the driver refuses.
     pub fn enqueue_head(&self, stream: &Stream) -> Result<(), DriverError> {
-        let steps = self.head_maps.len();
-        self.head_maps.enqueue_steps(stream, 0..1)?;
-        self.side.fork(stream, 1, |side| {
-            self.head_maps.enqueue_steps(side, steps - 1..steps)
-        })?;
-        self.head_maps.enqueue_steps(stream, 1..steps - 1)?;
+        self.head_maps.enqueue(stream)?;
         self.proposals.enqueue(stream)?;
-        self.side.join(stream, 1)?;
         self.decoder.enqueue(stream)
     }
 
@@ -214,13 +160,9 @@ impl LidarDetector {
         header: &PinnedSlice<FrameHeader>,
         mut mark: impl FnMut(StageId) -> Result<(), DriverError>,
     ) -> Result<(), DriverError> {
-        self.side
-            .fork(stream, 0, |side| self.lidar.enqueue_clear(side))?;
         self.lidar.enqueue_voxels(stream, header)?;
         mark(StageId::Voxelize)?;
-        self.lidar.enqueue_rulebooks(stream)?;
-        self.side.join(stream, 0)?;
-        self.lidar.enqueue_convs(stream, 0..usize::MAX)?;
+        self.lidar.enqueue_encoder(stream)?;
         mark(StageId::SparseEncoder)?;
         self.bev_decoder.enqueue(stream)?;
         mark(StageId::BevDecoder)?;

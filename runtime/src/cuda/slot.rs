@@ -85,7 +85,8 @@ impl Slot {
         self.used = 0;
     }
 
-    /// Copies a cloud into pinned memory. What finds no room is only counted: the device then clips it.
+    /// Copies a cloud into pinned memory, as far as there is room. The room is that of the device, which
+    /// reads no point beyond it and counts those that it was promised.
     pub(super) fn stage(&mut self, values: &[f32], stride: usize) -> CloudData {
         let row = stride / size_of::<f32>();
         let room = self.points.len() - self.used;
@@ -95,7 +96,7 @@ impl Slot {
         self.used += copied;
         CloudData {
             address: self.points.device_address() + (first * size_of::<f32>()) as u64,
-            points: copied / row,
+            points: values.len() / row,
         }
     }
 
