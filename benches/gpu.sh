@@ -10,7 +10,8 @@
 #   --peer-data DIR   its voxel sets, voxels_*.npz (default DIR/../data/voxels)
 #
 # Needs python3; peers need torch (PYTHON names the interpreter that has it). A peer that cannot run is named in
-# the result with the reason. Exits with 1 when a case of the steady run failed. The table: benches/gpu_table.py benches/results/gpu > benches/results/gpu/README.md
+# the result with the reason. Exits with 1 when a case of the steady run failed.
+# The table: benches/gpu_table.py benches/results/gpu > benches/results/gpu/README.md
 set -euo pipefail
 usage() { sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 fail() { echo "error: $*" >&2; exit 2; }
@@ -64,6 +65,7 @@ peer() {
         echo "peer $name did not run: $(cat "$work/$name.why")" >&2
     fi
 }
+# shellcheck disable=SC2329  # called by peer
 spconv() {
     "$python" -c 'import spconv' || return
     # With "=": the value begins with a dash.
