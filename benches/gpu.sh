@@ -10,9 +10,10 @@
 #   --peer-data DIR   its voxel sets, voxels_*.npz (default DIR/../data/voxels)
 #
 # Needs python3; peers need torch (PYTHON names the interpreter that has it). A peer that cannot run is named in
-# the result with the reason. The table: benches/gpu_table.py benches/results/gpu > benches/results/gpu/README.md
+# the result with the reason. Exits with 1 when a case of the steady run failed.
+# The table: benches/gpu_table.py benches/results/gpu > benches/results/gpu/README.md
 set -euo pipefail
-usage() { sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 fail() { echo "error: $*" >&2; exit 2; }
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 python="${PYTHON:-python3}"
@@ -47,7 +48,10 @@ folder="$(cd "$folder" && pwd)"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
-"$folder/gpu-suite" --only times,steady --data "$folder/data" --frames "$frames" --brief --report "$work/ours.json"
+# A case that fails, such as the limit on host time, is in the result beside the times.
+code=0
+"$folder/gpu-suite" --only times,steady --data "$folder/data" --frames "$frames" --brief --report "$work/ours.json" || code=$?
+[[ -f $work/ours.json ]] || fail "gpu-suite ended with exit code $code and no report"
 "$python" "$folder/report.py" facts >"$work/gpu.json"
 
 # NAME COMMAND...: keeps what it printed, or the last line of why not.
@@ -61,6 +65,7 @@ peer() {
         echo "peer $name did not run: $(cat "$work/$name.why")" >&2
     fi
 }
+# shellcheck disable=SC2329  # called by peer
 spconv() {
     "$python" -c 'import spconv' || return
     # With "=": the value begins with a dash.
@@ -77,3 +82,4 @@ if [[ -n $peers ]]; then peer sparse spconv; fi
 default="$folder"
 if [[ ! -f $here/build.json ]]; then default="$here/results/gpu"; fi
 "$python" "$here/gpu_result.py" "$folder/build.json" "$work" "${output:-$default}"
+exit "$code"

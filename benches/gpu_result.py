@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Puts one raw result of benches/gpu.sh together: gpu_result.py BUILD_JSON WORK OUTPUT
 
-In WORK: ours.json of gpu-suite, gpu.json of report.py, and NAME.json or NAME.why of each peer. OUTPUT is a file, or a folder, where the
-file is named after the device.
+In WORK: ours.json of gpu-suite, gpu.json of report.py, and NAME.json or NAME.why of each peer. OUTPUT is a file, or
+a folder, where the file is named after the device.
 """
 import json
 import pathlib

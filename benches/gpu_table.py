@@ -106,7 +106,8 @@ def where(result):
         print(f"* PyTorch {dense['torch']}, cuDNN {dense.get('cudnn')}")
     print(f"* raw result: [{result['file']}]({result['file']})")
     if result["failed"]:
-        print(f"* **{result['failed']} cases failed in this run: its times count for nothing**")
+        failed = [case["case"] for case in result["cases"] if not case["passed"]]
+        print(f"* failed in this run: {'; '.join(failed)}")
 
 
 def frame(result, sets):
