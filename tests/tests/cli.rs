@@ -7,6 +7,9 @@ mod bench;
 #[path = "cli/datasets.rs"]
 mod datasets;
 #[cfg(test)]
+#[path = "cli/engines.rs"]
+mod engines;
+#[cfg(test)]
 #[path = "cli/models.rs"]
 mod models;
 #[cfg(test)]

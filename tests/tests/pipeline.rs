@@ -13,3 +13,6 @@ mod repeatable;
 #[cfg(test)]
 #[path = "pipeline/rig.rs"]
 mod rig;
+#[cfg(test)]
+#[path = "pipeline/tickets.rs"]
+mod tickets;

@@ -18,6 +18,8 @@ fn samples_summary_and_plot_are_written() {
     let weights = home.weights(false).expect("weights");
     let (times, svg) = (home.arg("times.json"), home.arg("latency.svg"));
     let wanted = [
+        "--engine",
+        "cpu",
         "--iterations",
         "7",
         "--frames",
