@@ -10,6 +10,8 @@ use super::{Call, Counters, DriverError};
 
 /// Oldest compute capability that the kernels are built for.
 const LEAST_MAJOR: u32 = 8;
+/// CUDA 12.0 as drivers count.
+const LEAST_DRIVER: u32 = 12_000;
 
 /// Facts of a GPU that launchers and reports need.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,6 +68,7 @@ impl Context {
                 code: name_of(started),
             });
         }
+        check_version()?;
         let device = device(ordinal)?;
         let info = describe(device)?;
         let (major, minor) = info.compute_capability;
@@ -145,6 +148,26 @@ impl Drop for Context {
     }
 }
 
+/// An older driver lacks entry points that are called later.
+fn check_version() -> Result<(), DriverError> {
+    let found = driver_version()?;
+    if found < LEAST_DRIVER {
+        return Err(DriverError::OldDriver {
+            major: found / 1000,
+            minor: found % 1000 / 10,
+        });
+    }
+    Ok(())
+}
+
+fn driver_version() -> Result<u32, DriverError> {
+    let mut version = 0;
+    // SAFETY: the number is written.
+    let asked = unsafe { sys::cuDriverGetVersion(&raw mut version) };
+    check("cuDriverGetVersion", asked)?;
+    Ok(version.unsigned_abs())
+}
+
 fn device(ordinal: u32) -> Result<sys::CUdevice, DriverError> {
     let mut count = 0;
     // SAFETY: the number is written.
@@ -174,10 +197,6 @@ fn describe(device: sys::CUdevice) -> Result<DeviceInfo, DriverError> {
     // SAFETY: the number is written.
     let asked = unsafe { sys::cuDeviceTotalMem_v2(&raw mut memory_bytes, device) };
     check("cuDeviceTotalMem", asked)?;
-    let mut version = 0;
-    // SAFETY: the number is written.
-    let asked = unsafe { sys::cuDriverGetVersion(&raw mut version) };
-    check("cuDriverGetVersion", asked)?;
     let kilohertz = |attribute| read(attribute).map(|clock| f64::from(clock) * 1e-3);
     Ok(DeviceInfo {
         clock_mhz: kilohertz(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?,
@@ -188,7 +207,7 @@ fn describe(device: sys::CUdevice) -> Result<DeviceInfo, DriverError> {
         l2_bytes: read(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)? as usize,
         shared_bytes_per_block: shared as usize,
         memory_bytes,
-        driver_version: version.unsigned_abs(),
+        driver_version: driver_version()?,
     })
 }
 

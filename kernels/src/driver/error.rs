@@ -22,6 +22,17 @@ pub enum DriverError {
         /// The driver's name of the condition.
         code: String,
     },
+    /// A driver older than the entry points that are called.
+    #[error(
+        "the NVIDIA driver is made for CUDA {major}.{minor}; 12.0 or newer is needed: install driver 525 \
+         or newer, or choose the CPU engine (`--engine cpu`)"
+    )]
+    OldDriver {
+        /// CUDA version of the driver, first part.
+        major: u32,
+        /// CUDA version of the driver, second part.
+        minor: u32,
+    },
     /// A GPU older than the kernels support.
     #[error(
         "GPU {name} has compute capability {major}.{minor}; 8.0 or newer is needed. Choose the CPU \

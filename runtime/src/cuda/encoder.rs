@@ -422,3 +422,28 @@ fn refuse(problem: &str) -> BuildError {
         problem,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{LEAST_ROWS, TILE, levels};
+    use crate::config::ModelConfig;
+
+    #[test]
+    fn levels_have_room_in_whole_tiles_and_none_beyond_their_grid() {
+        let config = ModelConfig::preset("nuscenes_L").expect("a shipped model");
+        let encoder = config.lidar_encoder.as_ref().expect("a LiDAR model");
+        for max_voxels in [1, 1000, 160_000] {
+            let levels = levels(encoder, max_voxels);
+            assert_eq!(levels.len(), 4);
+            let mut shape = encoder.sparse_shape;
+            for level in &levels {
+                shape = level.geometry.output_shape(shape);
+                let volume: usize = shape.iter().product();
+                assert!(level.capacity.is_multiple_of(TILE));
+                assert!(level.capacity < volume + TILE);
+                assert!(level.capacity >= LEAST_ROWS.min(volume));
+            }
+            assert_eq!(shape, [180, 180, 2]);
+        }
+    }
+}

@@ -5,6 +5,7 @@
 
 mod dense;
 mod encoder;
+mod engine;
 mod fuse;
 mod layout;
 mod pipeline;
@@ -14,6 +15,7 @@ mod steps;
 
 pub use dense::{DenseProgram, DenseRequest};
 pub use encoder::{EncoderTap, LidarProgram};
+pub use engine::CudaEngine;
 pub use layout::DenseMap;
 pub use pipeline::{CudaOptions, CudaPipeline, DeviceCloud};
 pub use program::LidarDetector;

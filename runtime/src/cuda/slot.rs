@@ -205,3 +205,64 @@ pub(super) fn read_frame(
     };
     report
 }
+
+#[cfg(test)]
+mod tests {
+    use bevfusion_kernels::cuda::frame::FrameCounts;
+    use bytemuck::Zeroable;
+
+    use super::read_frame;
+    use crate::exec::{FaultCode, FrameOutcome};
+
+    /// The kernel's counts, of which the last but one is the number of boxes.
+    fn output(kept: u32, words: usize) -> Vec<u32> {
+        let mut output = vec![0; 12 + words];
+        output[10] = kept;
+        output
+    }
+
+    fn counts(change: impl FnOnce(&mut FrameCounts)) -> FrameCounts {
+        let mut counts = FrameCounts::zeroed();
+        (counts.input, counts.points) = (9, 9);
+        change(&mut counts);
+        counts
+    }
+
+    #[test]
+    fn boxes_and_counts_are_those_of_the_device() {
+        let mut words = output(1, 2 * 11);
+        words[12] = 3.5_f32.to_bits();
+        words[12 + 10] = 7;
+        let mut boxes = Vec::new();
+        let report = read_frame(&words, counts(|c| c.rows[0] = 5), &mut boxes);
+        assert_eq!(report.outcome, FrameOutcome::Complete);
+        assert_eq!((report.counts.voxels, report.counts.detections), (5, 1));
+        assert_eq!(boxes[0].label, 7);
+        assert!((boxes[0].bottom_center[0] - 3.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_a_frame_lost_is_in_its_outcome() {
+        let lost = |change: fn(&mut FrameCounts)| {
+            let outcome = read_frame(&output(0, 0), counts(change), &mut Vec::new()).outcome;
+            match outcome {
+                FrameOutcome::Degraded(lost) => lost,
+                other => panic!("expected a degraded frame, found {other:?}"),
+            }
+        };
+        assert_eq!(lost(|c| c.clipped = 4).clipped_points, 4);
+        assert_eq!(lost(|c| c.dropped_cells = 3).dropped_voxels, 3);
+        assert_eq!(lost(|c| c.non_finite = 2).non_finite_points, 2);
+        assert_eq!(lost(|c| (c.sites[2], c.rows[2]) = (8, 6)).lost_sites, 2);
+        assert!(lost(|c| c.out_of_range = 9).empty_cloud);
+    }
+
+    #[test]
+    fn a_count_beyond_the_boxes_drops_the_frame() {
+        let outcome = read_frame(&output(2, 11), counts(|_| ()), &mut Vec::new()).outcome;
+        let FrameOutcome::Dropped(fault) = outcome else {
+            panic!("expected a dropped frame, found {outcome:?}");
+        };
+        assert_eq!(fault.code, FaultCode::Device);
+    }
+}

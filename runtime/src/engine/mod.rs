@@ -9,9 +9,7 @@ mod cpu;
 #[cfg(feature = "cpu")]
 pub use cpu::CpuEngine;
 
-#[cfg(feature = "cpu")]
-use crate::graph::Port;
-use crate::graph::{DType, Graph};
+use crate::graph::{DType, Graph, Port};
 
 /// Why an engine cannot load or run a network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -161,8 +159,7 @@ pub trait Network: Send {
 }
 
 /// Infos of a graph's inputs or outputs.
-#[cfg(feature = "cpu")]
-fn infos(graph: &Graph, ports: &[Port]) -> Vec<TensorInfo> {
+pub(crate) fn infos(graph: &Graph, ports: &[Port]) -> Vec<TensorInfo> {
     let info = |port: &Port| {
         let value = graph.value(port.value);
         TensorInfo {
@@ -175,8 +172,7 @@ fn infos(graph: &Graph, ports: &[Port]) -> Vec<TensorInfo> {
 }
 
 /// Refuses a call whose inputs or outputs are not the network's.
-#[cfg(feature = "cpu")]
-fn check_call(
+pub(crate) fn check_call(
     network: &str,
     expected: [&[TensorInfo]; 2],
     inputs: &[&[f32]],

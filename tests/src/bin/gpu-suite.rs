@@ -81,15 +81,19 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let context = Context::new(0)?;
     let wanted = |part: Part| arguments.only.is_empty() || arguments.only.contains(&part);
+    let recorded = arguments
+        .data
+        .as_ref()
+        .map(|data| data.join("points_105k.bin"));
     let mut report = Report::default();
     let mut times: Vec<(String, f64)> = Vec::new();
     if wanted(Part::Conv) {
-        conv::run(&context, &mut report)?;
+        conv::run(&context, arguments.quick, &mut report)?;
     }
     if wanted(Part::Points) {
         match arguments.quick {
             true => points::run_quick(&context, &mut report),
-            false => points::run(&context, &mut report),
+            false => points::run(&context, recorded.as_deref(), &mut report),
         }
     }
     if wanted(Part::Head) {

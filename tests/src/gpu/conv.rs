@@ -17,14 +17,14 @@ use crate::report::{Report, Tolerance};
 /// Rounding of the result to fp16, and of sums in another order.
 const HALF: Tolerance = Tolerance::RelativeL2(1e-3);
 
-/// Every kernel on small random cases.
+/// Every kernel on small random cases; `quick` for checkers that slow the device down.
 ///
 /// # Errors
 /// When the driver refuses.
-pub fn run(context: &Arc<Context>, report: &mut Report) -> Result<(), DriverError> {
+pub fn run(context: &Arc<Context>, quick: bool, report: &mut Report) -> Result<(), DriverError> {
     let stream = Stream::new(context, Priority::High)?;
     for choice in [ConvChoice::Gather, ConvChoice::Auto] {
-        sparse::run(&stream, choice, report)?;
+        sparse::run(&stream, choice, quick, report)?;
     }
     dense::run(&stream, report)
 }

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use bevfusion::config::ModelConfig;
-use bevfusion::cuda::{CudaOptions, CudaPipeline, DenseMap, LidarDetector};
+use bevfusion::cuda::{CudaEngine, CudaOptions, CudaPipeline, DenseMap, LidarDetector};
+use bevfusion::engine::{Engine, TensorBuffer};
+use bevfusion::graph::networks::bev_decoder;
 use bevfusion::input::{Frame, PointCloud};
 use bevfusion::weights::Weights;
 use bevfusion_kernels::driver::{DeviceSlice, Priority, Stream};
@@ -21,6 +23,8 @@ struct Limits {
     encoder: f64,
     /// SECOND, SECONDFPN, shared features and heatmap logits.
     maps: f64,
+    /// Queries of the decoder layer, at the median.
+    queries: f64,
     /// Share of the golden proposals that may be others.
     other_proposals: f64,
     /// Share of the matched proposals whose box may be further off than `box_error`.
@@ -33,6 +37,7 @@ struct Limits {
 const LIMITS: Limits = Limits {
     encoder: 4e-3,
     maps: 6e-3,
+    queries: 1e-2,
     other_proposals: 0.06,
     moved_boxes: 0.05,
     box_error: 0.1,
@@ -73,6 +78,7 @@ pub fn run(
     let boxes = pipeline.run(&points).counts.detections;
     let detector = pipeline.detector();
     case.maps(detector)?;
+    case.stages_of_second(detector, pipeline.config(), &weights, options)?;
     case.proposals(detector)?;
     case.report.integers(
         format!("{name} boxes inside the range"),
@@ -168,18 +174,40 @@ impl Case<'_> {
         Ok(())
     }
 
+    /// Maps inside the BEV decoder, whose memory a frame uses again: by the engine for single networks.
+    fn stages_of_second(
+        &mut self,
+        detector: &LidarDetector,
+        config: &ModelConfig,
+        weights: &Weights,
+        options: &CudaOptions,
+    ) -> Result<(), GoldenError> {
+        let names = ["second.0", "second.1", "neck.out"];
+        let graph = bev_decoder(config, weights).map_err(|error| refused("second", &error))?;
+        let graph = graph
+            .with_outputs(&names)
+            .map_err(|error| refused("second", &error))?;
+        let engine = CudaEngine::new(options.device, options.kernels);
+        let engine = engine.map_err(|error| refused("second", &error))?;
+        let mut network = engine
+            .load(&graph)
+            .map_err(|error| refused("second", &error))?;
+        let mut outputs = vec![TensorBuffer::default(); names.len()];
+        let inputs: Result<Vec<Vec<f32>>, GoldenError> = (detector.bev_decoder().inputs().iter())
+            .map(|map| planar("enc.bev", map))
+            .collect();
+        let inputs = inputs?;
+        let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+        let ran = network.run(&inputs, &mut outputs);
+        ran.map_err(|error| refused("second", &error))?;
+        for (name, output) in names.into_iter().zip(&outputs) {
+            self.floats(name, output.f32().unwrap_or_default(), LIMITS.maps)?;
+        }
+        Ok(())
+    }
+
     fn map(&mut self, name: &str, map: &DenseMap, limit: f64) -> Result<(), GoldenError> {
-        let planar = match (map.half(), map.float()) {
-            (Some(half), _) => {
-                let values: Vec<f32> = download(name, half)?
-                    .iter()
-                    .map(|v| f16::from_bits(*v).to_f32())
-                    .collect();
-                map.to_planar(&values)
-            }
-            (None, Some(float)) => map.to_planar(&download(name, float)?),
-            (None, None) => Vec::new(),
-        };
+        let planar = planar(name, map)?;
         self.floats(name, &planar, limit)
     }
 
@@ -196,11 +224,55 @@ impl Case<'_> {
             .enumerate()
             .filter_map(|(want, index)| Some((want, place(index)?)))
             .collect();
+        self.queries(detector, &matched)?;
         let missing = 1.0 - matched.len() as f64 / golden.len().max(1) as f64;
         let stage = format!("{} share of other proposals", self.name);
         let limit = Tolerance::Absolute(LIMITS.other_proposals);
         self.report.doubles(stage, &[missing], &[0.0], limit);
         self.boxes(detector, &matched)
+    }
+
+    /// Queries behind each part of the decoder layer: the median over the matched proposals.
+    fn queries(
+        &mut self,
+        detector: &LidarDetector,
+        matched: &[(usize, usize)],
+    ) -> Result<(), GoldenError> {
+        let outputs = detector.decoder().outputs();
+        let stages = [
+            ("head.after_self_attn", &outputs.after_self_attn, false),
+            ("head.after_cross_attn", &outputs.after_cross_attn, false),
+            ("head.decoder_out", &outputs.decoder_out, true),
+        ];
+        for (name, slice, channels_first) in stages {
+            let found = download(name, slice)?;
+            let golden = self.golden.f32(name)?;
+            let count = detector.proposals().index().len();
+            let (channels, pitch) = (golden.len() / count, found.len() / count);
+            let want = |query: usize, channel: usize| match channels_first {
+                true => golden[channel * count + query],
+                false => golden[query * channels + channel],
+            };
+            let mut errors: Vec<f64> = matched
+                .iter()
+                .map(|(wanted, got)| {
+                    let row = &found[got * pitch..][..channels];
+                    let pairs = row.iter().enumerate().map(|(c, v)| (*v, want(*wanted, c)));
+                    let away: f64 = pairs.clone().map(|(v, w)| f64::from(v - w).powi(2)).sum();
+                    let size: f64 = pairs.map(|(_, w)| f64::from(w).powi(2)).sum();
+                    (away / size.max(f64::MIN_POSITIVE)).sqrt()
+                })
+                .collect();
+            errors.sort_by(f64::total_cmp);
+            let median = errors
+                .get(errors.len() / 2)
+                .copied()
+                .unwrap_or(f64::INFINITY);
+            let stage = format!("{} {name}, median of queries", self.name);
+            let limit = Tolerance::Absolute(LIMITS.queries);
+            self.report.doubles(stage, &[median], &[0.0], limit);
+        }
+        Ok(())
     }
 
     fn boxes(
@@ -293,6 +365,21 @@ impl Case<'_> {
         self.report
             .integers(format!("{} {name}", self.name), &got, &want);
         Ok(())
+    }
+}
+
+/// A map as `[C, X, Y]`.
+fn planar(name: &str, map: &DenseMap) -> Result<Vec<f32>, GoldenError> {
+    match (map.half(), map.float()) {
+        (Some(half), _) => {
+            let values: Vec<f32> = download(name, half)?
+                .iter()
+                .map(|v| f16::from_bits(*v).to_f32())
+                .collect();
+            Ok(map.to_planar(&values))
+        }
+        (None, Some(float)) => Ok(map.to_planar(&download(name, float)?)),
+        (None, None) => Ok(Vec::new()),
     }
 }
 

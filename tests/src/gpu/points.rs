@@ -1,6 +1,6 @@
 //! Points to voxels to rulebooks on the device, against the CPU twins, bit for bit.
 //!
-//! In: random and adversarial clouds, and the set behind `BEVFUSION_GPU_DATA` (a file of float32 rows x, y,
+//! In: random and adversarial clouds, and a recorded one (a file of float32 rows x, y,
 //! z (m), intensity, age (s)). Out: rows of the report; times as remarks.
 
 mod cases;
@@ -17,13 +17,19 @@ use bevfusion_kernels::driver::{Context, DriverError};
 
 use crate::report::Report;
 
-/// Compares everything, and measures.
-pub fn run(context: &Arc<Context>, report: &mut Report) {
+/// Compares everything, and measures on a recorded cloud.
+pub fn run(context: &Arc<Context>, recorded: Option<&Path>, report: &mut Report) {
     run_quick(context, report);
     for case in cases::long() {
         compared(context, &case, report);
     }
-    run_recorded(context, report);
+    match recorded {
+        Some(path) => {
+            let outcome = real(context, path, report);
+            record(report, "recorded cloud", outcome);
+        }
+        None => report.failure("recorded cloud", "no file was named"),
+    }
 }
 
 /// Only the small cases: for checkers that slow the device down.
@@ -33,26 +39,13 @@ pub fn run_quick(context: &Arc<Context>, report: &mut Report) {
     }
 }
 
-/// Only the recorded cloud.
-pub fn run_recorded(context: &Arc<Context>, report: &mut Report) {
-    let outcome = std::env::var_os("BEVFUSION_GPU_DATA").map(|path| real(context, &path, report));
-    match outcome {
-        Some(outcome) => record(report, "recorded cloud", outcome),
-        None => report.failure("recorded cloud", "BEVFUSION_GPU_DATA names no file"),
-    }
-}
-
 fn compared(context: &Arc<Context>, case: &cases::Case, report: &mut Report) {
     let outcome = compare::case(context, case, report);
     record(report, &case.setup.name, outcome);
 }
 
-fn real(
-    context: &Arc<Context>,
-    path: &std::ffi::OsStr,
-    report: &mut Report,
-) -> Result<(), DriverError> {
-    let rows = match scene::read_rows(Path::new(path)) {
+fn real(context: &Arc<Context>, path: &Path, report: &mut Report) -> Result<(), DriverError> {
+    let rows = match scene::read_rows(path) {
         Ok(rows) => rows,
         Err(error) => {
             report.failure("recorded cloud", error.to_string());

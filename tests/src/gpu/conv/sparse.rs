@@ -25,6 +25,7 @@ use crate::report::{Report, Tolerance};
 pub(super) fn run(
     stream: &Stream,
     choice: ConvChoice,
+    quick: bool,
     report: &mut Report,
 ) -> Result<(), DriverError> {
     let kernels = SparseConvKernels::load(stream.context(), choice)?;
@@ -51,7 +52,8 @@ pub(super) fn run(
         [128, 128],
     ];
     for (seed, channels) in pairs.into_iter().enumerate() {
-        for sites in [1, 700, 4000] {
+        let sizes: &[usize] = if quick { &[1, 300] } else { &[1, 700, 4000] };
+        for &sites in sizes {
             for geometry in [None, Some(strided)] {
                 let residual = geometry.is_none() && channels[0] == channels[1];
                 let case = SparseCase {
@@ -65,7 +67,7 @@ pub(super) fn run(
         let case = SparseCase {
             channels,
             dense: true,
-            ..SparseCase::random(&mut random, 2500, Some(last))?
+            ..SparseCase::random(&mut random, if quick { 200 } else { 2500 }, Some(last))?
         };
         sparse(stream, &kernels, &case, seed as u64, report)?;
     }
