@@ -10,7 +10,7 @@ use bevfusion::cuda::{CudaOptions, CudaPipeline};
 use bevfusion_kernels::cuda::dense_conv::ConvChoice;
 use bevfusion_kernels::driver::Context;
 use bevfusion_tests::gpu::steady::{DevicePoints, Steady};
-use bevfusion_tests::gpu::{conv, head, model, points, stages, steady};
+use bevfusion_tests::gpu::{conv, head, model, points, presets, stages, steady};
 use bevfusion_tests::models;
 use bevfusion_tests::report::{Report, Row};
 use clap::{Parser, ValueEnum};
@@ -27,6 +27,8 @@ enum Part {
     Head,
     /// Whole models against the golden set.
     Models,
+    /// Every shipped LiDAR model against the CPU engine.
+    Presets,
     /// Frame after frame: budget, bits, host time.
     Steady,
     /// Times of layers and stages.
@@ -106,6 +108,9 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     }
     if let (true, Some(golden)) = (wanted(Part::Models), &arguments.golden) {
         golden_models(arguments, &golden.join("models"), &mut report)?;
+    }
+    if wanted(Part::Presets) && !arguments.quick {
+        presets::run(&mut report)?;
     }
     if let Some(data) = &arguments.data {
         if wanted(Part::Steady) {

@@ -4,6 +4,7 @@ pub mod conv;
 pub mod head;
 pub mod model;
 pub mod points;
+pub mod presets;
 mod random;
 pub mod stages;
 pub mod steady;

@@ -1,0 +1,101 @@
+//! Every shipped LiDAR model on the GPU against the CPU engine: made-up frames with sweeps, from host memory.
+//!
+//! Counts of points and voxels are equal. Boxes are matched by class and place; the two engines round
+//! differently, so a few proposals at the end of the list may be others.
+
+use bevfusion::config::{ModelConfig, PRESETS};
+use bevfusion::cuda::{CudaOptions, CudaPipeline};
+use bevfusion::dataset::synthetic;
+use bevfusion::engine::{CpuEngine, EngineOptions};
+use bevfusion::exec::{FrameCounts, PipelineBuilder};
+use bevfusion::geometry::Transform;
+use bevfusion::input::{Frame, Sweep};
+use bevfusion::output::Detection;
+use bevfusion::weights::expected_tensors;
+
+use crate::formula::{GainProfile, formula_weights};
+use crate::report::{Report, Tolerance};
+
+/// Boxes of the CPU engine that are looked for, best first.
+const BEST: usize = 100;
+/// How far a box may be from its twin (m).
+const NEAR_M: f32 = 0.5;
+/// Share of the boxes looked for that may have no twin: ill-conditioned queries (ADR 8).
+const WITHOUT_TWIN: f64 = 0.1;
+
+/// Compares every preset that has no cameras.
+///
+/// # Errors
+/// When a model cannot be built.
+pub fn run(report: &mut Report) -> Result<(), Box<dyn std::error::Error>> {
+    for name in PRESETS {
+        let config = ModelConfig::preset(name)?;
+        if config.camera.is_none() {
+            compare(name, config, report)?;
+        }
+    }
+    Ok(())
+}
+
+fn compare(
+    name: &str,
+    config: ModelConfig,
+    report: &mut Report,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let weights = formula_weights(&expected_tensors(&config), "", GainProfile::FullSize);
+    let frame = with_sweeps(&config);
+    let engine = CpuEngine::new(EngineOptions::default());
+    let mut cpu = PipelineBuilder::new(config.clone(), &weights).build(&engine)?;
+    let mut gpu = CudaPipeline::new(config, &weights, &CudaOptions::default())?;
+    let want = cpu.run(&frame).counts;
+    let got = gpu.run(&frame).counts;
+    let counts =
+        |c: FrameCounts| [c.points_in, c.points_in_range, c.voxels].map(|count| count as i64);
+    let stage = format!("{name} points, points in range, voxels");
+    report.integers(stage, &counts(got), &counts(want));
+    let mut best: Vec<&Detection> = cpu.detections().iter().collect();
+    best.sort_by(|a, b| b.score.total_cmp(&a.score));
+    best.truncate(BEST);
+    let without = best
+        .iter()
+        .filter(|one| !has_twin(one, gpu.detections()))
+        .count();
+    let share = without as f64 / best.len().max(1) as f64;
+    let stage = format!("{name} share of {} boxes without a twin", best.len());
+    report.doubles(stage, &[share], &[0.0], Tolerance::Absolute(WITHOUT_TWIN));
+    report.integers(
+        format!("{name} boxes to look for"),
+        &[i64::from(!best.is_empty())],
+        &[1],
+    );
+    Ok(())
+}
+
+/// A made-up frame with two sweeps of a vehicle that turned a little.
+fn with_sweeps(config: &ModelConfig) -> Frame {
+    let half_yaw = 0.01_f64;
+    let sweep = |index: u64| Sweep {
+        cloud: synthetic::cloud(20_000, config.points.load_dim, 50 + index),
+        key_from_sweep: Transform::from_quaternion(
+            [half_yaw.cos(), 0.0, 0.0, half_yaw.sin()],
+            [-0.5 * (index + 1) as f64, 0.02, 0.01],
+        ),
+        time_lag: 0.05 * (index + 1) as f64,
+    };
+    Frame {
+        sweeps: (0..2).map(sweep).collect(),
+        ..synthetic::frame(config, 5)
+    }
+}
+
+fn has_twin(one: &Detection, others: &[Detection]) -> bool {
+    others.iter().any(|other| {
+        let away = one
+            .bottom_center
+            .iter()
+            .zip(other.bottom_center)
+            .map(|(a, b)| (a - b) * (a - b))
+            .sum::<f32>();
+        other.label == one.label && away < NEAR_M * NEAR_M
+    })
+}
