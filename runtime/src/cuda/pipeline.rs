@@ -4,12 +4,15 @@
 //! it once. A frame is then: write the clouds' places into the slot's pinned header, launch, and later read
 //! boxes from pinned memory. Nothing is allocated and the host waits for nothing but the slot's last event.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bevfusion_kernels::cuda::dense_conv::{ConvChoice, DenseConvKernels};
 use bevfusion_kernels::cuda::frame::{CloudData, CloudHeader, MAX_CLOUDS, RowLayout};
 use bevfusion_kernels::cuda::sparse_conv::SparseConvKernels;
-use bevfusion_kernels::driver::{Context, DeviceArena, DriverError, PinnedSlice, Priority, Stream};
+use bevfusion_kernels::driver::{
+    ArenaEntry, Context, DeviceArena, DriverError, PinnedSlice, Priority, Stream,
+};
 use bevfusion_kernels::reference::sweep::CloudPlacement;
 
 use super::program::LidarDetector;
@@ -72,6 +75,7 @@ pub struct CudaPipeline {
     stream: Stream,
     slots: Vec<Slot>,
     detector: Arc<LidarDetector>,
+    memory: Vec<ArenaEntry>,
     layout: RowLayout,
     submitted: u64,
     fetched: u64,
@@ -113,6 +117,7 @@ impl CudaPipeline {
             context,
             stream,
             slots,
+            memory: by_purpose(arena.entries()),
             detector,
         };
         pipeline.warm_up()?;
@@ -135,6 +140,12 @@ impl CudaPipeline {
     #[must_use]
     pub fn detector(&self) -> &LidarDetector {
         &self.detector
+    }
+
+    /// Device memory by purpose, most first. No more is taken.
+    #[must_use]
+    pub fn memory(&self) -> &[ArenaEntry] {
+        &self.memory
     }
 
     /// Kernels, copies and fills of a frame.
@@ -300,6 +311,20 @@ impl CudaPipeline {
     }
 }
 
+/// Entries of one name together.
+fn by_purpose(entries: Vec<ArenaEntry>) -> Vec<ArenaEntry> {
+    let mut sums: BTreeMap<String, usize> = BTreeMap::new();
+    for entry in entries {
+        *sums.entry(entry.name).or_default() += entry.bytes;
+    }
+    let sums = sums.into_iter();
+    let mut sums: Vec<ArenaEntry> = sums
+        .map(|(name, bytes)| ArenaEntry { name, bytes })
+        .collect();
+    sums.sort_by_key(|entry| std::cmp::Reverse(entry.bytes));
+    sums
+}
+
 fn device_fault() -> FrameFault {
     FrameFault {
         code: FaultCode::Device,
@@ -344,5 +369,29 @@ impl Clouds {
         *place = header.map_err(|_layout| fault(FaultCode::PointColumns, columns))?;
         self.len += 1;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bevfusion_kernels::driver::ArenaEntry;
+
+    use super::by_purpose;
+
+    #[test]
+    fn memory_is_summed_by_purpose_most_first() {
+        let entry = |name: &str, bytes| ArenaEntry {
+            name: name.to_owned(),
+            bytes,
+        };
+        let entries = vec![
+            entry("weights", 10),
+            entry("maps", 30),
+            entry("weights", 25),
+        ];
+        assert_eq!(
+            by_purpose(entries),
+            [entry("weights", 35), entry("maps", 30)]
+        );
     }
 }

@@ -184,10 +184,14 @@ fn steady_frames(
             times.push((format!("{what} {name}"), Steady::percentile(values, p)));
         }
     }
-    times.push((
-        format!("boxes {} nodes {}", run.boxes, pipeline.nodes()),
-        0.0,
-    ));
+    let bytes: usize = pipeline.memory().iter().map(|entry| entry.bytes).sum();
+    let facts = format!(
+        "boxes {} nodes {} device memory {} MiB",
+        run.boxes,
+        pipeline.nodes(),
+        bytes >> 20
+    );
+    times.push((facts, 0.0));
     let boxes = pipeline.detections().to_vec();
     drop(pipeline);
     let plain = CudaOptions {

@@ -25,18 +25,23 @@ pub(super) struct DeviceFacts {
     pub(super) clocks_mhz: BTreeMap<&'static str, f64>,
     /// Version of its driver, if it has one.
     pub(super) driver: Option<String>,
+    /// Device memory that the pipeline took (bytes), if it has a device of its own.
+    pub(super) memory_bytes: Option<usize>,
 }
 
 impl DeviceFacts {
     /// The device that runs the pipeline.
     pub(super) fn of(pipeline: &mut Pipeline, threads: Option<usize>) -> Self {
         match pipeline.as_cuda() {
-            Some(gpu) => Self::gpu(gpu.context().info()),
+            Some(gpu) => {
+                let taken = gpu.memory().iter().map(|entry| entry.bytes).sum();
+                Self::gpu(gpu.context().info(), taken)
+            }
             None => Self::cpu(threads),
         }
     }
 
-    fn gpu(info: &DeviceInfo) -> Self {
+    fn gpu(info: &DeviceInfo, taken: usize) -> Self {
         let (major, minor) = info.compute_capability;
         Self {
             name: format!("{} (compute capability {major}.{minor})", info.name),
@@ -48,6 +53,7 @@ impl DeviceFacts {
             ]
             .into_iter()
             .collect(),
+            memory_bytes: Some(taken),
             driver: Some(format!(
                 "CUDA {}.{}",
                 info.driver_version / 1000,
@@ -78,6 +84,7 @@ impl DeviceFacts {
                 .filter_map(|(name, clock)| Some((name, clock?)))
                 .collect(),
             driver: None,
+            memory_bytes: None,
         }
     }
 
@@ -92,6 +99,9 @@ impl DeviceFacts {
         }
         if let Some(driver) = &self.driver {
             text.push_str(&format!(", driver {driver}"));
+        }
+        if let Some(bytes) = self.memory_bytes {
+            text.push_str(&format!(", device memory: {} MiB", bytes >> 20));
         }
         text
     }
