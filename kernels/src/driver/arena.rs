@@ -152,25 +152,6 @@ impl<T: Pod> DeviceSlice<T> {
             unsafe { sys::cuMemsetD8Async(self.address, byte, self.bytes(), stream.raw()) };
         check("cuMemsetD8Async", queued)
     }
-
-    /// Copies from another slice of the same length, in the stream's order.
-    ///
-    /// # Errors
-    /// When the lengths differ, or the driver refuses.
-    pub fn copy_from(&self, stream: &Stream, from: &Self) -> Result<(), DriverError> {
-        if from.len != self.len {
-            return Err(DriverError::Arguments {
-                kernel: "copy",
-                problem: format!("{} values into {} places", from.len, self.len),
-            });
-        }
-        self.block.context.count(Call::AsyncCopy);
-        let bytes = self.bytes();
-        // SAFETY: both are alive for as long as work may use them, and have that many bytes.
-        let queued =
-            unsafe { sys::cuMemcpyDtoDAsync_v2(self.address, from.address, bytes, stream.raw()) };
-        check("cuMemcpyDtoDAsync", queued)
-    }
 }
 
 /// One piece that was handed out.

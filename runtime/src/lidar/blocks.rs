@@ -28,24 +28,23 @@ pub(super) struct ConvNormRelu {
 }
 
 impl ConvNormRelu {
-    /// Reads `conv` + `.weight` and the batch norm `norm`; folds in double precision, rounds once.
+    /// As [`FoldedConv::new`].
     pub(super) fn new(
         weights: &Weights,
         conv: &str,
         norm: &str,
         shape: ConvShape,
     ) -> Result<Self, MissingWeight> {
-        let [x, y, z] = shape.kernel;
-        let extents = [shape.output, x, y, z, shape.input];
-        let weight = weights.f32(&format!("{conv}.weight"), &extents)?;
-        let (scale, bias) = batch_norm(weights, norm, shape.output)?;
-        let prepared_shape = WeightShape {
+        let folded = FoldedConv::new(weights, conv, norm, shape)?;
+        let prepared = WeightShape {
             output: shape.output,
-            kernel_volume: x * y * z,
+            kernel_volume: shape.kernel.iter().product(),
             input: shape.input,
         };
+        let bias: Vec<f64> = folded.bias.iter().map(|b| f64::from(*b)).collect();
+        let scale = vec![1.0; shape.output];
         Ok(Self {
-            weights: PreparedWeights::folded(prepared_shape, weight, &scale, &bias),
+            weights: PreparedWeights::folded(prepared, &folded.weight, &scale, &bias),
         })
     }
 
@@ -65,7 +64,7 @@ impl ConvNormRelu {
     }
 }
 
-/// Weights and bias of a convolution with its batch norm folded, for the device.
+/// Weights and bias of a convolution with its batch norm folded.
 #[derive(Clone, Debug)]
 pub(crate) struct FoldedConv {
     /// Channels and kernel.
@@ -77,7 +76,7 @@ pub(crate) struct FoldedConv {
 }
 
 impl FoldedConv {
-    /// As [`ConvNormRelu::new`].
+    /// Reads `conv` + `.weight` and the batch norm `norm`; folds in double precision, rounds once.
     pub(crate) fn new(
         weights: &Weights,
         conv: &str,

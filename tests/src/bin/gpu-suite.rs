@@ -118,6 +118,7 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
         }
         if wanted(Part::Times) {
             measure(&context, data, &mut times)?;
+            times.extend(head::times(&context)?);
         }
     }
     let mut out = std::io::stdout().lock();

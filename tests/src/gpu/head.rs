@@ -44,10 +44,10 @@ pub fn run_scope(context: &Arc<Context>, scope: Scope, report: &mut Report) {
 
 type Part = fn(&Arc<Context>, Scope, &mut Report) -> Result<(), Box<dyn std::error::Error>>;
 
-/// A table of medians.
+/// Medians of the parts (µs).
 ///
 /// # Errors
 /// When the driver refuses.
-pub fn timings(context: &Arc<Context>) -> Result<String, DriverError> {
-    timing::table(context)
+pub fn times(context: &Arc<Context>) -> Result<Vec<(String, f64)>, DriverError> {
+    timing::times(context)
 }

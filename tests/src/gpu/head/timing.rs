@@ -1,9 +1,7 @@
 //! Medians of the three parts of the head at P = 200 and 500 on 180×180 cells and 10 classes.
 //!
-//! Each number is a graph of 20 runs in a row, divided by 20: launch gaps inside the graph count, the
-//! launch of the graph does not. Inputs are those of the run before, so what fits the L2 cache is in it.
+//! Inputs are those of the run before, so what fits the L2 cache is in it.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use bevfusion::head::{device_settings, proposal_config};
@@ -11,22 +9,23 @@ use bevfusion_kernels::cuda::decoder::{CrossShape, Decoder, DecoderConfig, Decod
 use bevfusion_kernels::cuda::decoder_weights::{DecoderWeights, LinearWeights};
 use bevfusion_kernels::cuda::postprocess::{Postprocess, PostprocessInputs};
 use bevfusion_kernels::cuda::proposals::Proposals;
-use bevfusion_kernels::driver::{
-    Context, DeviceArena, DriverError, Event, Graph, Priority, Stream,
-};
+use bevfusion_kernels::driver::{Context, DeviceArena, DriverError, Priority, Stream};
 
+use super::super::timing::microseconds;
 use super::fixture::{halves, spec, uniform};
 use super::postprocess::{raw, suppressions};
 use crate::specs::preset;
 
 const SIZE: [usize; 2] = [180, 180];
-const RUNS: usize = 20;
-const REPLAYS: usize = 200;
 
-pub(super) fn table(context: &Arc<Context>) -> Result<String, DriverError> {
-    let mut text = format!("{}, µs\n", context.info().name);
+/// Name of a part and its median time (µs).
+type Times = Vec<(String, f64)>;
+
+pub(super) fn times(context: &Arc<Context>) -> Result<Times, DriverError> {
+    let stream = Stream::new(context, Priority::High)?;
+    let mut times = Times::new();
     for proposals in [200, 500] {
-        decoder_lines(context, proposals, &mut text)?;
+        decoder_times(&stream, proposals, &mut times)?;
         for (name, steps) in suppressions() {
             let mut model = preset("nuscenes_L");
             model.postprocess.nms = steps;
@@ -38,18 +37,15 @@ pub(super) fn table(context: &Arc<Context>) -> Result<String, DriverError> {
                 label: &arena.take_with("label", &raw.label)?,
             };
             let kernel = Postprocess::new(context, &arena, &device_settings(&model)?, &inputs)?;
-            let time = median(context, |stream| kernel.enqueue(stream))?;
-            line(&mut text, &format!("postprocess {name}"), proposals, time);
+            let time = microseconds(&stream, || kernel.enqueue(&stream))?;
+            times.push((format!("P {proposals} postprocess {name}"), time));
         }
     }
-    Ok(text)
+    Ok(times)
 }
 
-fn decoder_lines(
-    context: &Arc<Context>,
-    proposals: usize,
-    text: &mut String,
-) -> Result<(), DriverError> {
+fn decoder_times(stream: &Stream, proposals: usize, times: &mut Times) -> Result<(), DriverError> {
+    let context = stream.context();
     let model = spec(SIZE, proposals);
     let cells = SIZE[0] * SIZE[1];
     let arena = DeviceArena::new(context);
@@ -59,8 +55,8 @@ fn decoder_lines(
     let shared = arena.take_with("shared", &halves(some(2, cells * 128)))?;
     let key_values = arena.take_with("keys", &halves(some(3, cells * 256)))?;
     let found = Proposals::new(context, &arena, &proposal_config(&model, SIZE, 16), &logits)?;
-    let time = median(context, |stream| found.enqueue(stream))?;
-    line(text, "proposals", proposals, time);
+    let time = microseconds(stream, || found.enqueue(stream))?;
+    times.push((format!("P {proposals} proposals"), time));
     for cross in [CrossShape::Wide, CrossShape::Narrow] {
         let config = DecoderConfig {
             channels: 128,
@@ -75,8 +71,8 @@ fn decoder_lines(
             proposals: &found,
         };
         let decoder = Decoder::new(context, &arena, &config, &weights(), &inputs)?;
-        let time = median(context, |stream| decoder.enqueue(stream))?;
-        line(text, &format!("decoder {cross:?}"), proposals, time);
+        let time = microseconds(stream, || decoder.enqueue(stream))?;
+        times.push((format!("P {proposals} decoder {cross:?}"), time));
     }
     Ok(())
 }
@@ -107,29 +103,4 @@ fn weights() -> DecoderWeights {
         heads_first: layer(384, 128),
         heads_second: layer(20, 64),
     }
-}
-
-fn median(
-    context: &Arc<Context>,
-    enqueue: impl Fn(&Stream) -> Result<(), DriverError>,
-) -> Result<f64, DriverError> {
-    let stream = Stream::new(context, Priority::Normal)?;
-    let graph = Graph::capture(&stream, || (0..RUNS).try_for_each(|_| enqueue(&stream)))?;
-    let (start, end) = (Event::timing(context)?, Event::timing(context)?);
-    let mut times = Vec::with_capacity(REPLAYS);
-    for replay in 0..REPLAYS + 20 {
-        start.record(&stream)?;
-        graph.launch(&stream)?;
-        end.record(&stream)?;
-        end.synchronize()?;
-        if replay >= 20 {
-            times.push(f64::from(end.milliseconds_since(&start)?) * 1e3 / RUNS as f64);
-        }
-    }
-    times.sort_by(f64::total_cmp);
-    Ok(times[REPLAYS / 2])
-}
-
-fn line(text: &mut String, name: &str, proposals: usize, time: f64) {
-    let _written = writeln!(text, "{name:<36} P={proposals:<5} {time:>8.2}");
 }
