@@ -1,7 +1,7 @@
 //! Dense 2D convolutions on NHWC fp16 maps: one description, two kernels.
 //!
-//! On Hopper with at least 64 input channels the convolution runs by warpgroup products
-//! ([`hopper_conv`](super::hopper_conv)), elsewhere by gathered rows ([`gather_conv`](super::gather_conv)).
+//! On Hopper the convolution runs by warpgroup products ([`hopper_conv`](super::hopper_conv)), elsewhere by
+//! gathered rows ([`gather_conv`](super::gather_conv)).
 //! Bias, a residual or constant map, activation, concatenation and pixel shuffle are in the epilogue.
 
 use std::sync::Arc;
@@ -135,13 +135,28 @@ pub(super) struct OutputParams {
     padding: u32,
 }
 
+impl OutputParams {
+    /// Whether GELU follows.
+    pub(super) const fn is_gelu(&self) -> bool {
+        self.activation == Activation::Gelu as u32
+    }
+
+    /// The same for a map that counts its pixels otherwise.
+    pub(super) const fn of_size(self, [rows, columns]: [usize; 2]) -> Self {
+        Self {
+            out_height: rows as u32,
+            out_width: columns as u32,
+            ..self
+        }
+    }
+}
+
 /// The loaded kernels.
 #[derive(Clone, Debug)]
 pub struct DenseConvKernels {
     pub(super) gather: Arc<Module>,
     pub(super) hopper: Option<Arc<Module>>,
     pub(super) multiprocessors: usize,
-    choice: ConvChoice,
 }
 
 impl DenseConvKernels {
@@ -162,7 +177,6 @@ impl DenseConvKernels {
             gather: Module::load(context, &images::GATHER_CONV)?,
             hopper: hopper.transpose()?,
             multiprocessors: info.multiprocessors as usize,
-            choice,
         })
     }
 }
@@ -202,19 +216,10 @@ impl DenseConv {
             output,
             buffers,
         };
-        let suits = shape.input_channels.is_multiple_of(64);
         match &kernels.hopper {
-            Some(module) if suits => {
-                HopperConv::new(module, kernels.multiprocessors, arena, weights, ready)
-                    .map(|conv| Self::Hopper(Box::new(conv)))
-            }
-            _ if kernels.choice == ConvChoice::Hopper => {
-                let channels = shape.input_channels;
-                Err(refuse(format!(
-                    "{channels} input channels are no multiple of 64"
-                )))
-            }
-            _ => GatherConv::new(&kernels.gather, arena, weights, ready)
+            Some(module) => HopperConv::new(module, kernels.multiprocessors, arena, weights, ready)
+                .map(|conv| Self::Hopper(Box::new(conv))),
+            None => GatherConv::new(&kernels.gather, arena, weights, ready)
                 .map(|conv| Self::Gather(Box::new(conv))),
         }
     }
@@ -239,7 +244,7 @@ pub(super) struct Prepared {
     pub(super) buffers: DenseConvBuffers,
 }
 
-/// Columns that a block of threads computes.
+/// Columns that a block of gathered rows computes.
 pub(super) const fn column_block(shape: &DenseConvShape) -> usize {
     match shape.padded_output {
         n if n.is_multiple_of(128) => 128,

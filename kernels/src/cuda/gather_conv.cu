@@ -80,7 +80,14 @@ __device__ __forceinline__ void gather_conv(const GatherConvParams& p) {
         const u32 pixel = first + warp_row + local;
         const u32 image = pixel / area;
         if (image >= p.images) return;
-        p.output.store(image, pixel % area / p.out_width, pixel % p.out_width, blockIdx.y * BN + channel, v);
+        constexpr int N = T::LANE_CHANNELS;
+        const u32 y = pixel % area / p.out_width, x = pixel % p.out_width;
+        const DenseOutput::Columns<N> columns = p.output.columns<N>(blockIdx.y * BN + channel);
+        if (p.output.activation == ACTIVATION_GELU) {
+            p.output.store<N, true>(columns, image, y, x, v);
+        } else {
+            p.output.store<N, false>(columns, image, y, x, v);
+        }
     });
 }
 

@@ -1,7 +1,6 @@
 //! Launcher of the dense convolution by warpgroup products (SM 9.0).
 //!
-//! The rectangle of output pixels of a block is chosen so that the blocks fill the multiprocessors in as
-//! few whole waves as possible.
+//! Which kernel and which rectangle of output pixels a block gets is in [`hopper_tiling`](super::hopper_tiling).
 
 use std::sync::Arc;
 
@@ -9,8 +8,9 @@ use bytemuck::{Pod, Zeroable};
 
 use super::dense_conv::{
     DenseConvBuffers, DenseConvShape, DenseConvWeights, MapSlice, OutputParams, Prepared,
-    column_block, interleave, weight_at,
+    interleave, weight_at,
 };
+use super::hopper_tiling::Tiling;
 use super::packing::{PackedShape, pack_rows};
 use crate::driver::{
     DeviceArena, DeviceSlice, DriverError, Function, Launch, Module, Stream, TensorMap, TileShape,
@@ -18,18 +18,9 @@ use crate::driver::{
 
 /// Input channels of a step.
 const CHUNK: usize = 64;
-/// Rows of the product that one warpgroup multiplies at a time; a block has two warpgroups.
-const WARPGROUP_ROWS: usize = 64;
-/// Largest extent of a copied box.
-const LARGEST_BOX: usize = 256;
+/// Input channels of a product.
+const PRODUCT: usize = 16;
 const THREADS: u32 = 288;
-const MOST_STAGES: usize = 8;
-/// Shared memory of a ring when a multiprocessor runs one block.
-const RING_BYTES: usize = 200 << 10;
-/// A product of at most this many steps is over before a long ring is full: two blocks share a
-/// multiprocessor instead, and one loads while the other stores.
-const SHORT: usize = 4;
-const SHORT_RING_BYTES: usize = 104 << 10;
 
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug)]
@@ -58,16 +49,6 @@ unsafe impl Zeroable for Params {}
 // SAFETY: 64-byte aligned parts followed by words that fill the last 64 bytes: no padding, any bytes valid.
 unsafe impl Pod for Params {}
 
-/// A rectangle of output pixels and the rows that a block has for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tiling {
-    /// Products of 64 rows per warpgroup: 1 or 2.
-    products: usize,
-    height: usize,
-    width: usize,
-    tiles: [usize; 2],
-}
-
 /// One convolution, ready to be enqueued. See [`dense_conv`](super::dense_conv).
 #[derive(Clone, Debug)]
 pub struct HopperConv {
@@ -87,46 +68,45 @@ impl HopperConv {
         weights: &DenseConvWeights<'_>,
         ready: Prepared,
     ) -> Result<Self, DriverError> {
-        let shape = ready.shape;
-        let block = column_block(&shape);
+        let shape = flattened(&ready.shape);
+        let channels = channels_read(&shape, weights);
+        let is_gelu = ready.output.is_gelu();
+        let plan = Tiling::choose(&shape, channels, is_gelu, multiprocessors);
+        let block = plan.kernel.columns;
         let blocks_of_columns = shape.columns() / block;
-        let tiling = Tiling::choose(&shape, blocks_of_columns, multiprocessors);
-        let name = kernel_name(tiling.products, block);
-        let rows = tiling.products * 2 * WARPGROUP_ROWS;
-        let stages = stages(&shape, rows + block);
         // 1024 more, because a swizzled tile starts at such a multiple.
-        let shared_bytes = stages * (rows + block) * 2 * CHUNK + 1024;
+        let shared_bytes = plan.stages * (plan.kernel.rows() + block) * 2 * CHUNK + 1024;
         let packed = PackedShape {
             columns: shape.columns(),
             taps: shape.taps(),
-            inputs: shape.input_channels,
+            inputs: channels,
         };
         let value = weight_at(&shape, weights);
         let packed = pack_rows(packed, interleave(block), &value);
         let packed = arena.take_with("conv weights", &packed)?;
         let [gemm_height, gemm_width] = shape.gemm_size();
         let params = Params {
-            input: input_map(&shape, &tiling, &ready.buffers.input)?,
-            weights: weight_map(&shape, block, &packed)?,
-            output: ready.output,
+            input: input_map(&shape, channels, &plan, &ready.buffers.input)?,
+            weights: weight_map(&shape, channels, block, &packed)?,
+            output: ready.output.of_size(shape.output_size()),
             kernel_w: shape.kernel[1] as u32,
             taps: shape.taps() as u32,
-            chunks: (shape.input_channels / CHUNK) as u32,
+            chunks: channels.div_ceil(CHUNK) as u32,
             columns: shape.columns() as u32,
             stride: shape.stride as u32,
             padding: shape.padding as u32,
-            tile_height: tiling.height as u32,
-            tile_width: tiling.width as u32,
-            tiles_y: tiling.tiles[0] as u32,
-            tiles_x: tiling.tiles[1] as u32,
+            tile_height: plan.height as u32,
+            tile_width: plan.width as u32,
+            tiles_y: plan.tiles[0] as u32,
+            tiles_x: plan.tiles[1] as u32,
             gemm_height: gemm_height as u32,
             gemm_width: gemm_width as u32,
-            stages: stages as u32,
+            stages: plan.stages as u32,
             unused: [0; 3],
         };
-        let tiles = shape.images * tiling.tiles[0] * tiling.tiles[1];
+        let tiles = shape.images * plan.tiles[0] * plan.tiles[1];
         Ok(Self {
-            function: module.function(name, shared_bytes)?,
+            function: module.function(plan.kernel.name, shared_bytes)?,
             launch: Launch {
                 grid: [tiles as u32, blocks_of_columns as u32, 1],
                 threads: THREADS,
@@ -146,77 +126,35 @@ impl HopperConv {
     }
 }
 
-impl Tiling {
-    /// The rectangle with the fewest rows of products per multiprocessor, counted in whole waves; among
-    /// equals the one with fewest blocks, then with the least input around it.
-    fn choose(shape: &DenseConvShape, blocks_of_columns: usize, multiprocessors: usize) -> Self {
-        let [rows, columns] = shape.gemm_size();
-        let steps = shape.taps() * shape.input_channels / CHUNK;
-        let sizes: &[usize] = if steps <= SHORT { &[1] } else { &[2, 1] };
-        let mut best: Option<([usize; 3], Self)> = None;
-        for &products in sizes {
-            let room = products * 2 * WARPGROUP_ROWS;
-            for width in 1..=room.min(columns).min(LARGEST_BOX / shape.stride) {
-                let height = (room / width).min(rows).min(LARGEST_BOX / shape.stride);
-                let tiles = [rows.div_ceil(height), columns.div_ceil(width)];
-                let blocks = shape.images * tiles[0] * tiles[1] * blocks_of_columns;
-                let waves = blocks.div_ceil(multiprocessors);
-                let around = (height + shape.kernel[0]) * (width + shape.kernel[1]);
-                let cost = [waves * room, blocks, around];
-                let tiling = Self {
-                    products,
-                    height,
-                    width,
-                    tiles,
-                };
-                if best.as_ref().is_none_or(|(least, _)| cost < *least) {
-                    best = Some((cost, tiling));
-                }
-            }
-        }
-        best.map_or(
-            Self {
-                products: 1,
-                height: 1,
-                width: 1,
-                tiles: [rows, columns],
-            },
-            |(_, tiling)| tiling,
-        )
+/// A product over pixels needs no rectangle: its map is one row of all pixels.
+fn flattened(shape: &DenseConvShape) -> DenseConvShape {
+    let [rows, columns] = shape.input;
+    if shape.taps() == 1 && shape.stride == 1 && shape.padding == 0 && shape.upsample == 1 {
+        return DenseConvShape {
+            images: 1,
+            input: [1, shape.images * rows * columns],
+            ..*shape
+        };
     }
+    *shape
 }
 
-const fn kernel_name(products: usize, block: usize) -> &'static str {
-    match (products, block) {
-        (1, 128) => "hopper_conv_1_128",
-        (_, 128) => "hopper_conv_2_128",
-        (1, 64) => "hopper_conv_1_64",
-        (_, 64) => "hopper_conv_2_64",
-        (1, _) => "hopper_conv_1_16",
-        _ => "hopper_conv_2_16",
-    }
-}
-
-/// Stages of a ring whose step has `rows` rows of both operands together.
-fn stages(shape: &DenseConvShape, rows: usize) -> usize {
-    let steps = shape.taps() * shape.input_channels / CHUNK;
-    let room = if steps <= SHORT {
-        SHORT_RING_BYTES
-    } else {
-        RING_BYTES
-    };
-    (room / (rows * 2 * CHUNK)).min(steps).min(MOST_STAGES)
+/// Channels that are multiplied: whole products that hold every real one.
+fn channels_read(shape: &DenseConvShape, weights: &DenseConvWeights<'_>) -> usize {
+    let whole = weights.input_channels.next_multiple_of(PRODUCT);
+    whole.min(shape.input_channels)
 }
 
 fn input_map(
     shape: &DenseConvShape,
+    channels: usize,
     tiling: &Tiling,
     input: &MapSlice<u16>,
 ) -> Result<TensorMap, DriverError> {
     let [height, width] = shape.input;
     let data = input.data.part(input.channel, input.data.len());
     let tile = TileShape {
-        extents: [shape.input_channels, width, height, shape.images],
+        extents: [channels, width, height, shape.images],
         strides: [
             1,
             input.pitch,
@@ -236,12 +174,13 @@ fn input_map(
 
 fn weight_map(
     shape: &DenseConvShape,
+    channels: usize,
     block: usize,
     packed: &DeviceSlice<u16>,
 ) -> Result<TensorMap, DriverError> {
     let tile = TileShape {
-        extents: [shape.input_channels, shape.taps() * shape.columns()],
-        strides: [1, shape.input_channels],
+        extents: [channels, shape.taps() * shape.columns()],
+        strides: [1, channels],
         tile: [CHUNK, block],
         steps: [1, 1],
     };
@@ -250,47 +189,10 @@ fn weight_map(
 
 #[cfg(test)]
 mod tests {
-    use super::{Params, Tiling};
-    use crate::cuda::dense_conv::DenseConvShape;
-
-    fn shape(size: usize) -> DenseConvShape {
-        DenseConvShape {
-            images: 1,
-            input: [size; 2],
-            input_channels: 128,
-            output_channels: 128,
-            padded_output: 128,
-            kernel: [3, 3],
-            stride: 1,
-            padding: 1,
-            upsample: 1,
-        }
-    }
+    use super::Params;
 
     #[test]
     fn parameters_have_the_size_that_the_kernel_expects() {
         assert_eq!(size_of::<Params>(), 384);
-    }
-
-    #[test]
-    fn the_bev_maps_of_nuscenes_run_in_one_wave_on_132_multiprocessors() {
-        let large = Tiling::choose(&shape(180), 1, 132);
-        assert_eq!(large.products, 2);
-        assert!(large.tiles[0] * large.tiles[1] <= 132);
-        let small = Tiling::choose(&shape(90), 2, 132);
-        assert_eq!(small.products, 1);
-        assert!(small.tiles[0] * small.tiles[1] * 2 <= 132);
-    }
-
-    #[test]
-    fn a_tile_never_has_more_pixels_than_rows() {
-        for size in [1, 7, 40, 90, 180, 408] {
-            for blocks in [1, 2, 8] {
-                let tiling = Tiling::choose(&shape(size), blocks, 132);
-                assert!(tiling.height * tiling.width <= tiling.products * 128);
-                assert!(tiling.tiles[0] * tiling.height >= size);
-                assert!(tiling.tiles[1] * tiling.width >= size);
-            }
-        }
     }
 }

@@ -12,6 +12,7 @@ pub mod frame;
 pub mod gather_conv;
 pub mod hopper_conv;
 mod hopper_sparse_conv;
+mod hopper_tiling;
 pub mod packed_rulebook;
 mod packing;
 pub mod postprocess;

@@ -243,9 +243,11 @@ __device__ __forceinline__ void streamed(const SparseConvParams& p) {
         streamed<KC, BN, WM, WN, STAGES, DENSE>(p);                                                       \
     }
 
+STREAMED(64_16, 64, 16, 4, 1, 4, false)
 STREAMED(32_64, 32, 64, 4, 1, 4, false)
 STREAMED(64_64, 64, 64, 4, 1, 4, false)
 STREAMED(64_128, 64, 128, 4, 2, 4, false)
+STREAMED(64_16_dense, 64, 16, 4, 1, 4, true)
 STREAMED(32_64_dense, 32, 64, 4, 1, 4, true)
 STREAMED(64_64_dense, 64, 64, 4, 1, 4, true)
 STREAMED(64_128_dense, 64, 128, 4, 2, 4, true)

@@ -288,6 +288,13 @@ impl Plan {
                 "sparse_conv_resident_32_32",
                 "sparse_conv_resident_32_32_dense",
             ),
+            // Voxels with Fourier features.
+            (64.., 16) => Some(streamed(
+                of("sparse_conv_64_16", "sparse_conv_64_16_dense"),
+                64,
+                16,
+                STREAMED_ROWS,
+            )),
             (32, 64) => large("sparse_conv_32_64", "sparse_conv_32_64_dense", 32, 64),
             (64.., 64..) if wide => {
                 large("sparse_conv_64_128", "sparse_conv_64_128_dense", 64, 128)

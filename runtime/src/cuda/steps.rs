@@ -85,7 +85,7 @@ impl Steps<'_> {
         };
         let weights = DenseConvWeights {
             weight: &at,
-            input_channels: real.len(),
+            input_channels: input.channels.written(),
             bias,
         };
         let buffers = DenseConvBuffers {

@@ -90,7 +90,8 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let mut report = Report::default();
     let mut times: Vec<(String, f64)> = Vec::new();
     if wanted(Part::Conv) {
-        conv::run(&context, arguments.quick, &mut report)?;
+        let outcome = conv::run(&context, arguments.quick, &mut report);
+        noted(&mut report, "conv", outcome.map_err(Into::into));
     }
     if wanted(Part::Points) {
         match arguments.quick {
@@ -107,18 +108,20 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
         head::run_scope(&context, scope, &mut report);
     }
     if let (true, Some(golden)) = (wanted(Part::Models), &arguments.golden) {
-        golden_models(arguments, &golden.join("models"), &mut report)?;
+        let outcome = golden_models(arguments, &golden.join("models"), &mut report);
+        noted(&mut report, "models", outcome);
     }
     if wanted(Part::Presets) && !arguments.quick {
-        presets::run(&mut report)?;
+        presets::run(&mut report);
     }
     if let Some(data) = &arguments.data {
         if wanted(Part::Steady) {
-            steady_frames(arguments, data, &mut report, &mut times)?;
+            let outcome = steady_frames(arguments, data, &mut report, &mut times);
+            noted(&mut report, "steady", outcome);
         }
         if wanted(Part::Times) {
-            measure(&context, data, &mut times)?;
-            times.extend(head::times(&context)?);
+            let outcome = measure(&context, data, &mut times);
+            noted(&mut report, "times", outcome);
         }
     }
     let mut out = std::io::stdout().lock();
@@ -141,6 +144,13 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
         std::fs::write(path, text + "\n")?;
     }
     Ok(failed == 0 && !report.rows.is_empty())
+}
+
+/// A part that ended early is a failure of the report, which keeps what was found until then.
+fn noted(report: &mut Report, part: &str, outcome: Result<(), Box<dyn Error>>) {
+    if let Err(error) = outcome {
+        report.failure(part, error.to_string());
+    }
 }
 
 fn golden_models(
@@ -257,6 +267,7 @@ fn measure(
         );
         times.extend(conv::time_dense(context, choice)?);
     }
+    times.extend(head::times(context)?);
     Ok(())
 }
 

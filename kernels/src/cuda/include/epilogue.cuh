@@ -7,9 +7,26 @@ namespace bev {
 
 enum Activation : u32 { ACTIVATION_NONE = 0, ACTIVATION_RELU = 1, ACTIVATION_GELU = 2 };
 
+// x * Phi(x) with the normal distribution function: Phi - 1/2 as an odd polynomial up to |x| = 4, from there on
+// its limit. At most 1.3e-4 from the exact form, at |x| = 4, where one step of fp16 is 4e-3 (positive side);
+// 4e-5 below. A tenth of the instructions of erff, which made the epilogues outgrow the instruction cache.
+__device__ __forceinline__ float gelu(float x) {
+    const float t = x * x;
+    float p = -1.3012954e-9f;
+    p = fmaf(p, t, 1.04196097e-7f);
+    p = fmaf(p, t, -3.65713413e-6f);
+    p = fmaf(p, t, 7.48550665e-5f);
+    p = fmaf(p, t, -1.00649055e-3f);
+    p = fmaf(p, t, 9.50539857e-3f);
+    p = fmaf(p, t, -6.58878461e-2f);
+    p = fmaf(p, t, 0.398673385f);
+    const float odd = t < 16.0f ? x * p : copysignf(0.5f, x);
+    return x * (0.5f + odd);
+}
+
 __device__ __forceinline__ float activate(float x, u32 activation) {
     if (activation == ACTIVATION_RELU) return relu(x);
-    if (activation == ACTIVATION_GELU) return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f));
+    if (activation == ACTIVATION_GELU) return gelu(x);
     return x;
 }
 

@@ -12,7 +12,7 @@ use bevfusion_kernels::driver::{Context, DeviceArena, DeviceSlice, DriverError, 
 use super::super::random::Random;
 use super::super::timing::microseconds;
 use super::HALF;
-use super::values::{floats, half_bits, rounded};
+use super::values::{floats, gelu, half_bits, rounded};
 use crate::report::Report;
 
 /// Both kernel families on random maps.
@@ -24,9 +24,8 @@ pub(super) fn run(stream: &Stream, report: &mut Report) -> Result<(), DriverErro
     }
     if context.info().compute_capability == (9, 0) {
         let hopper = DenseConvKernels::load(context, ConvChoice::Hopper)?;
-        let takes = |case: &&Case| case.shape.input_channels.is_multiple_of(64);
-        for case in cases().iter().filter(takes) {
-            compare(stream, &hopper, case, "hopper", report)?;
+        for case in cases() {
+            compare(stream, &hopper, &case, "hopper", report)?;
         }
     }
     Ok(())
@@ -39,6 +38,7 @@ struct Case {
     real_input: usize,
     addend: bool,
     float: bool,
+    activation: Activation,
 }
 
 /// A layer's values, all of them fp16 numbers but the bias.
@@ -59,6 +59,15 @@ impl Case {
             real_input: shape.input_channels,
             addend: false,
             float: false,
+            activation: Activation::Relu,
+        }
+    }
+
+    fn activate(&self, x: f64) -> f64 {
+        match self.activation {
+            Activation::None => x,
+            Activation::Relu => x.max(0.0),
+            Activation::Gelu => gelu(x),
         }
     }
 
@@ -133,7 +142,7 @@ impl Case {
                 if self.addend {
                     sum += f64::from(v.addend[pixel * s.padded_output + channel]);
                 }
-                sum.max(0.0) as f32
+                self.activate(sum) as f32
             }));
         }
         out
@@ -221,9 +230,10 @@ fn compare(
         input_channels: case.real_input,
         bias: &v.bias,
     };
-    let conv = DenseConv::new(kernels, &arena, s, &weights, buffers, Activation::Relu)?;
+    let conv = DenseConv::new(kernels, &arena, s, &weights, buffers, case.activation)?;
     conv.enqueue(stream)?;
-    let stage = format!("dense_conv {name} {}", in_words(s));
+    let (real, activation) = (case.real_input, case.activation);
+    let stage = format!("dense_conv {name} {} of {real} {activation:?}", in_words(s));
     report.floats(stage, &output.download(case)?, &case.want(&v), HALF);
     Ok(())
 }
@@ -293,6 +303,40 @@ fn cases() -> Vec<Case> {
         addend: true,
         ..Case::of(square(small, [32, 24], 3))
     });
+    cases.extend(camera_cases());
+    cases
+}
+
+/// Layers as the camera networks have them: widths and ends of the channels of their own.
+fn camera_cases() -> Vec<Case> {
+    let tokens = |images, channels, kernel| DenseConvShape {
+        images,
+        ..square([9, 25], channels, kernel)
+    };
+    let layer = |shape, real_input, activation| Case {
+        real_input,
+        activation,
+        ..Case::of(shape)
+    };
+    let (none, relu, gelu) = (Activation::None, Activation::Relu, Activation::Gelu);
+    let mut cases = vec![
+        layer(tokens(2, [64, 96], 1), 48, none),
+        layer(tokens(2, [96, 288], 1), 96, none),
+        layer(tokens(1, [96, 384], 1), 96, gelu),
+        layer(tokens(2, [384, 96], 1), 384, gelu),
+        layer(tokens(1, [192, 576], 1), 192, none),
+        layer(tokens(1, [768, 192], 1), 768, none),
+        layer(tokens(1, [64, 40], 1), 64, gelu),
+        layer(tokens(1, [32, 64], 5), 32, relu),
+        layer(square([41, 30], [96, 80], 3), 80, relu),
+        layer(square([41, 30], [352, 256], 3), 336, relu),
+        layer(square([20, 30], [320, 256], 3), 320, relu),
+    ];
+    let residual = layer(tokens(3, [384, 96], 1), 384, none);
+    cases.push(Case {
+        addend: true,
+        ..residual
+    });
     cases
 }
 
@@ -323,21 +367,70 @@ pub fn time_dense(
         square(large, [512, 128], 3),
         square(large, [128, 16], 3),
     ];
+    let lidar = layers.map(|shape| (shape, Activation::Relu));
+    let layers = lidar.into_iter().chain(camera_layers());
     layers
-        .into_iter()
-        .map(|shape| time_layer(&stream, &kernels, shape, choice))
+        .map(|(shape, activation)| time_layer(&stream, &kernels, shape, activation, choice))
         .collect()
+}
+
+/// Layers of the camera networks: patches, the linear layers of each stage, neck, depth, BEV.
+fn camera_layers() -> Vec<(DenseConvShape, Activation)> {
+    let map = |size, channels, kernel| DenseConvShape {
+        images: 6,
+        ..square(size, channels, kernel)
+    };
+    let mut layers = vec![(map([64, 176], [64, 96], 1), Activation::None)];
+    for (size, channels) in [
+        ([64, 176], 96),
+        ([32, 88], 192),
+        ([16, 44], 384),
+        ([8, 22], 768),
+    ] {
+        for (input, output, activation) in [
+            (channels, 3 * channels, Activation::None),
+            (channels, channels, Activation::None),
+            (channels, 4 * channels, Activation::Gelu),
+            (4 * channels, channels, Activation::None),
+        ] {
+            layers.push((map(size, [input, output], 1), activation));
+        }
+    }
+    let relu = [
+        map([16, 44], [1152, 256], 1),
+        map([16, 44], [256, 256], 3),
+        map([32, 88], [448, 256], 1),
+        map([32, 88], [256, 256], 3),
+        map([32, 88], [320, 256], 3),
+        square([360, 360], [96, 80], 3),
+        DenseConvShape {
+            stride: 2,
+            ..square([360, 360], [96, 80], 3)
+        },
+        square([180, 180], [352, 256], 3),
+    ];
+    layers.extend(relu.map(|shape| (shape, Activation::Relu)));
+    layers
 }
 
 fn time_layer(
     stream: &Stream,
     kernels: &DenseConvKernels,
     s: DenseConvShape,
+    activation: Activation,
     choice: ConvChoice,
 ) -> Result<(String, f64), DriverError> {
     let arena = DeviceArena::new(stream.context());
     let mut random = Random::new(2);
-    let input = random.values(s.input[0] * s.input[1] * s.input_channels, 1.0);
+    let pixels = s.images * s.input[0] * s.input[1];
+    let input = random.values(pixels * s.input_channels, 1.0);
+    // Channels that only fill up a map have no weights.
+    let real = match s.input_channels {
+        64 if s.output_channels == 96 => 48,
+        96 if s.output_channels == 80 => 80,
+        352 => 336,
+        all => all,
+    };
     let table = random.values(1024, 0.1);
     let case = Case::of(s);
     let buffers = DenseConvBuffers {
@@ -347,18 +440,22 @@ fn time_layer(
             channel: 0,
         },
         addend: None,
-        target: Output::take(&arena, &case)?.target(&case),
+        target: DenseTarget::Half(MapSlice {
+            data: arena.take_zeroed("out", case.output_pixels() * s.padded_output)?,
+            pitch: s.padded_output,
+            channel: 0,
+        }),
     };
     let weights = DenseConvWeights {
         weight: &|o, t, i| table[(o * 31 + t * 7 + i) % table.len()],
-        input_channels: s.input_channels,
+        input_channels: real,
         bias: &[],
     };
-    let layer = DenseConv::new(kernels, &arena, &s, &weights, buffers, Activation::Relu)?;
+    let layer = DenseConv::new(kernels, &arena, &s, &weights, buffers, activation)?;
     let time = microseconds(stream, || layer.enqueue(stream))?;
     let columns = s.output_channels * s.upsample * s.upsample;
     let [height, width] = s.gemm_size();
-    let products = height * width * columns * s.kernel[0] * s.kernel[1] * s.input_channels;
+    let products = s.images * height * width * columns * s.kernel[0] * s.kernel[1] * real;
     let rate = 2.0 * products as f64 / time * 1e-6;
     Ok((
         format!("{choice:?} dense {} {rate:.0} TFLOP/s", in_words(&s)),

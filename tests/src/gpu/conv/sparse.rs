@@ -42,6 +42,7 @@ pub(super) fn run(
     let mut random = Random::new(3);
     let pairs = [
         [5, 16],
+        [50, 16],
         [16, 16],
         [16, 32],
         [32, 16],
