@@ -172,12 +172,14 @@ fn misfit(problem: String) -> DriverError {
     }
 }
 
-/// The clouds of a frame, key cloud first.
+/// The clouds of a frame, key cloud first, and what its cameras use.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct FrameHeader {
     clouds: u32,
-    spare: [u32; 3],
+    active_cameras: u32,
+    view_tables: u32,
+    spare: u32,
     cloud: [CloudHeader; MAX_CLOUDS],
 }
 
@@ -196,6 +198,13 @@ impl FrameHeader {
         places.copy_from_slice(clouds);
         self.clouds = clouds.len() as u32;
         Ok(())
+    }
+
+    /// Which cameras have an image, one bit each from the lowest on, and which table set (0 or 1) the frame
+    /// uses.
+    pub const fn set_view(&mut self, active_cameras: u32, view_tables: u32) {
+        self.active_cameras = active_cameras;
+        self.view_tables = view_tables;
     }
 }
 

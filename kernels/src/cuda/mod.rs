@@ -5,9 +5,13 @@
 
 use crate::driver::KernelImage;
 
+pub mod bev_pool;
 pub mod decoder;
 pub mod decoder_weights;
 pub mod dense_conv;
+pub mod depth_features;
+pub mod depth_image;
+pub mod depth_softmax;
 pub mod frame;
 pub mod gather_conv;
 pub mod hopper_conv;
@@ -21,6 +25,9 @@ pub mod proposals;
 pub mod rulebook;
 pub mod sparse_conv;
 pub mod sweep;
+pub mod view_record;
+pub mod view_shape;
+pub mod view_tables;
 pub mod voxelize;
 /// Machine code and sources, put together by the build script.
 mod images {

@@ -1,8 +1,8 @@
 //! The sparse depth image of each camera: LiDAR points projected into the network's image.
 //!
 //! In: points `[n, columns]` (x, y, z first, m, augmented LiDAR frame), camera matrices. Out:
-//! `[N, H, W]` depth along the camera's z axis (m), 0 where no point falls. Points of one camera are
-//! written in order, so the last one on a pixel wins; cameras run in parallel. float32 in the order of
+//! `[N, H, W]` depth along the camera's z axis (m), 0 where no point falls. Of several points on a pixel
+//! the last in order or the nearest wins; cameras run in parallel. float32 in the order of
 //! operations of the original, because rounding decides the pixel of a point on a border.
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
@@ -36,6 +36,15 @@ pub enum BehindCamera {
     Drop,
 }
 
+/// Which of several points on a pixel leaves its depth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DepthWinner {
+    /// The last in order.
+    Last,
+    /// The one with the smallest depth.
+    Nearest,
+}
+
 /// Settings of [`depth_image`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DepthImageParams {
@@ -47,12 +56,23 @@ pub struct DepthImageParams {
     pub undo_augmentation: LidarAugmentation,
 }
 
-/// Fills `out`, `[N, H, W]`; cameras beyond the buffer are left out.
+/// Fills `out`, `[N, H, W]`, the last point on a pixel winning; cameras beyond the buffer are left out.
 ///
 /// `points` has `columns` values a point, of which the first three are read.
 pub fn depth_image(
     points: &[f32],
     columns: usize,
+    cameras: &[DepthCamera],
+    params: &DepthImageParams,
+    out: &mut [f32],
+) {
+    depth_image_by(DepthWinner::Last, (points, columns), cameras, params, out);
+}
+
+/// As [`depth_image`] with a choice of the winner. `points` come with their `columns`.
+pub fn depth_image_by(
+    winner: DepthWinner,
+    (points, columns): (&[f32], usize),
     cameras: &[DepthCamera],
     params: &DepthImageParams,
     out: &mut [f32],
@@ -67,8 +87,12 @@ pub fn depth_image(
             image.fill(0.0);
             for point in points.chunks_exact(columns.max(3)) {
                 let point = undo(&params.undo_augmentation, [point[0], point[1], point[2]]);
-                if let Some((row, column, depth)) = project(camera, params, point) {
-                    image[row * width + column] = depth;
+                let Some((row, column, depth)) = project(camera, params, point) else {
+                    continue;
+                };
+                let pixel = &mut image[row * width + column];
+                if winner == DepthWinner::Last || *pixel <= 0.0 || depth < *pixel {
+                    *pixel = depth;
                 }
             }
         });
@@ -104,12 +128,21 @@ fn project(
 
 #[cfg(test)]
 mod tests {
-    use super::{BehindCamera, DepthCamera, DepthImageParams, depth_image};
+    use super::{
+        BehindCamera, DepthCamera, DepthImageParams, DepthWinner, depth_image, depth_image_by,
+    };
     use crate::reference::frustum::LidarAugmentation;
 
     const IDENTITY: [[f32; 3]; 3] = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
 
     fn image(points: &[f32], behind_camera: BehindCamera) -> Vec<f32> {
+        let (camera, params) = camera(behind_camera);
+        let mut out = vec![9.0; 8];
+        depth_image(points, 4, &[camera], &params, &mut out);
+        out
+    }
+
+    fn camera(behind_camera: BehindCamera) -> (DepthCamera, DepthImageParams) {
         let camera = DepthCamera {
             linear: [[2.0, 0.0, 2.0], [0.0, 2.0, 1.0], [0.0, 0.0, 1.0]],
             translation: [0.0; 3],
@@ -124,9 +157,17 @@ mod tests {
                 translation: [0.0; 3],
             },
         };
+        (camera, params)
+    }
+
+    #[test]
+    fn the_nearest_point_on_a_pixel_wins_when_asked() {
+        let (camera, params) = camera(BehindCamera::Keep);
+        let points = [[0.0, 0.0, 9.0], [0.1, 0.1, 5.0], [0.0, 0.0, 7.0]];
         let mut out = vec![9.0; 8];
-        depth_image(points, 4, &[camera], &params, &mut out);
-        out
+        let points = (points.as_flattened(), 3);
+        depth_image_by(DepthWinner::Nearest, points, &[camera], &params, &mut out);
+        assert_eq!(out, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 5.0, 0.0]);
     }
 
     #[test]

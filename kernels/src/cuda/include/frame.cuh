@@ -30,7 +30,9 @@ struct CloudHeader {
 
 struct FrameHeader {
     u32 clouds;
-    u32 spare[3];
+    u32 active_cameras;  // one bit each
+    u32 view_tables;     // table set of the view transform, 0 or 1
+    u32 spare;
     CloudHeader cloud[MAX_CLOUDS];
 };
 
