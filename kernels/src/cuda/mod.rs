@@ -12,6 +12,7 @@ pub mod frame;
 pub mod gather_conv;
 pub mod hopper_conv;
 mod hopper_sparse_conv;
+pub mod layer_norm;
 pub mod packed_rulebook;
 mod packing;
 pub mod postprocess;
@@ -20,7 +21,10 @@ pub mod proposals;
 pub mod rulebook;
 pub mod sparse_conv;
 pub mod sweep;
+mod swin_maps;
+pub mod upsample;
 pub mod voxelize;
+pub mod window_attention;
 /// Machine code and sources, put together by the build script.
 mod images {
     include!(concat!(env!("OUT_DIR"), "/images.rs"));
