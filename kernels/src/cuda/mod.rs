@@ -17,6 +17,7 @@ pub mod gather_conv;
 pub mod hopper_conv;
 mod hopper_sparse_conv;
 mod hopper_tiling;
+pub mod layer_norm;
 pub mod packed_rulebook;
 mod packing;
 pub mod postprocess;
@@ -28,7 +29,10 @@ pub mod sweep;
 pub mod view_record;
 pub mod view_shape;
 pub mod view_tables;
+mod swin_maps;
+pub mod upsample;
 pub mod voxelize;
+pub mod window_attention;
 /// Machine code and sources, put together by the build script.
 mod images {
     include!(concat!(env!("OUT_DIR"), "/images.rs"));

@@ -14,6 +14,7 @@ pub mod rotated_iou;
 pub mod rotated_nms;
 
 pub mod fourier;
+pub mod layer_norm;
 pub mod rulebook;
 pub mod sites;
 pub mod sparse_conv;
@@ -21,4 +22,6 @@ pub mod sparse_conv_backward;
 pub mod sparse_to_dense;
 pub mod sparse_weights;
 pub mod sweep;
+pub mod upsample;
 pub mod voxelize;
+pub mod window_attention;

@@ -8,4 +8,5 @@ pub mod presets;
 mod random;
 pub mod stages;
 pub mod steady;
+pub mod swin;
 pub mod timing;
