@@ -5,10 +5,21 @@
 //! on what Pillow makes.
 
 mod affine;
+mod format;
+mod linear;
+#[cfg(test)]
+mod opencv;
+mod patches;
 mod resample;
+mod undistort;
 
 pub use affine::{Interpolation, rotate};
+pub use format::{BayerPattern, FormatError, MAX_EDGE, PixelFormat, Plane, RawImage};
+pub use linear::{LinearResampler, LinearTap};
+pub use patches::{PATCH, PATCH_VALUES, levels, to_patches};
+pub(crate) use resample::visible;
 pub use resample::{Filter, Resampler, Window};
+pub use undistort::{Distortion, Lens, LensError, LensMap, MAP_STEPS, undistort};
 
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::ParallelSliceMut;

@@ -150,6 +150,18 @@ impl Resampler {
         }
     }
 
+    /// First source column and fixed-point weights (22 bits) of a column of the resized image.
+    #[must_use]
+    pub fn column(&self, target: usize) -> (usize, &[i32]) {
+        self.columns.at(target)
+    }
+
+    /// First source row and fixed-point weights (22 bits) of a row of the resized image.
+    #[must_use]
+    pub fn row(&self, target: usize) -> (usize, &[i32]) {
+        self.rows.at(target)
+    }
+
     /// Writes `window` of the resized `image` to `out` (`[window.height, window.width, 3]`).
     ///
     /// `image` has the size that the resampler was made for.
@@ -207,7 +219,7 @@ impl Resampler {
 }
 
 /// The part of a window axis that lies in `0..extent`: first index and count.
-fn visible(start: isize, count: usize, extent: usize) -> (usize, usize) {
+pub(crate) fn visible(start: isize, count: usize, extent: usize) -> (usize, usize) {
     let end = start
         .saturating_add_unsigned(count)
         .clamp(0, extent as isize) as usize;

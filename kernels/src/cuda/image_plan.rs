@@ -1,0 +1,277 @@
+//! How the image kernel handles images of one geometry: tables, a map of the lens, tiles.
+//!
+//! In: [`ImageGeometry`]. Out: what a launch is told of it, and words for the device. Host work without a
+//! device, so that it can be tested anywhere.
+
+use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use rayon::slice::ParallelSliceMut;
+
+use super::image_params::{CameraParams, NARROW_MAP, NO_MAP, WIDE_MAP};
+use super::image_tables::{Axis, WORD, axes};
+use crate::reference::image::{
+    CHANNELS, Lens, LensMap, MAP_STEPS, MAX_EDGE, PATCH, PATCH_VALUES, Window,
+};
+
+/// Output columns of a block.
+pub(super) const TILE_COLUMNS: usize = 32;
+/// Output rows of a block, the most first.
+const TILE_ROWS: [usize; 4] = [32, 16, 8, 4];
+/// Shared memory with which a few blocks share a multiprocessor of any supported GPU (bytes).
+const PREFERRED_SHARED: usize = 48 << 10;
+/// Largest extent of a resized image (px): positions in it fit every number.
+const MAX_RESIZED: usize = 1 << 20;
+
+/// Which library's grey levels a resize has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resampling {
+    /// Bicubic with antialiasing, Pillow's.
+    #[default]
+    Pillow,
+    /// Two pixels a direction, OpenCV's `INTER_LINEAR`.
+    OpenCv,
+}
+
+/// From raw images of a camera to the network's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ImageGeometry {
+    /// Width, height of raw images (px), at most [`MAX_EDGE`].
+    pub raw: [usize; 2],
+    /// Width, height after the resize (px).
+    pub resized: [usize; 2],
+    /// What is cut out of the resized image; of the network's size, black where it reaches outside.
+    pub crop: Window,
+    /// How it is resized.
+    pub resampling: Resampling,
+    /// The lens, when images are to be undistorted before the resize.
+    pub lens: Option<Lens>,
+}
+
+/// What a launch needs of a geometry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ImagePlan {
+    /// Without what belongs to one image.
+    pub(super) camera: CameraParams,
+    /// Bytes of the first part of shared memory, and of the second with and without staged rows.
+    first_bytes: usize,
+    middle_bytes: usize,
+    staged_bytes: usize,
+    /// Bytes of a staged row; 0 where they do not fit.
+    raw_pitch: usize,
+    /// Whether a tile is beyond shared memory.
+    pub(super) far: bool,
+    pub(super) table_words: usize,
+    pub(super) map_words: usize,
+}
+
+/// Table words that any geometry of these extents (px) takes along one axis.
+pub(super) const fn table_room(raw: usize, output: usize) -> usize {
+    3 * raw + 8 * output
+}
+
+impl ImagePlan {
+    /// Writes `table` and `map`; `shared` is what a block may have (bytes).
+    ///
+    /// # Errors
+    /// What does not fit, in words.
+    pub(super) fn new(
+        geometry: &ImageGeometry,
+        shared: usize,
+        table: &mut [u32],
+        map: &mut [u32],
+    ) -> Result<Self, String> {
+        check(geometry)?;
+        let [columns, rows] = axes(geometry)?;
+        let table_words = columns.len() + rows.len();
+        if table_words > table.len() {
+            let room = table.len();
+            return Err(format!(
+                "tables take {table_words} words, there is room for {room}"
+            ));
+        }
+        let (first, second) = table.split_at_mut(columns.len());
+        columns.write_columns(first);
+        rows.write_rows(second);
+        let [left, right] = columns.range();
+        let [top, bottom] = rows.range();
+        let mut camera = CameraParams {
+            width: geometry.raw[0] as u32,
+            height: geometry.raw[1] as u32,
+            right: right.min(geometry.raw[0]) as u32,
+            bottom: bottom.min(geometry.raw[1]) as u32,
+            linear: u32::from(geometry.resampling == Resampling::OpenCv),
+            first_column: columns.first as u32,
+            columns: columns.starts.len() as u32,
+            first_row: rows.first as u32,
+            rows: rows.starts.len() as u32,
+            column_words: columns.span as u32,
+            row_groups: rows.span as u32,
+            rows_at: columns.len() as u32,
+            row_size: rows.size as u32,
+            map_left: left as u32,
+            map_top: top as u32,
+            map_kind: NO_MAP,
+            ..CameraParams::default()
+        };
+        camera.map_width = camera.right.saturating_sub(camera.map_left);
+        let mut plan = Self {
+            camera,
+            first_bytes: 0,
+            middle_bytes: 0,
+            staged_bytes: 0,
+            raw_pitch: 0,
+            far: false,
+            table_words,
+            map_words: 0,
+        };
+        if let Some(lens) = &geometry.lens {
+            plan.write_map(lens, geometry.raw, map)?;
+        }
+        plan.choose_tile([&columns, &rows], &geometry.crop, shared);
+        Ok(plan)
+    }
+
+    /// Shared memory of a launch (bytes) for images whose rows are staged or not.
+    pub(super) fn shared_bytes(&self, staged: bool) -> usize {
+        let staged = if self.stages(staged) {
+            self.staged_bytes
+        } else {
+            0
+        };
+        self.first_bytes + self.middle_bytes.max(staged)
+    }
+
+    /// `raw_pitch` of an image that wants its rows staged or not.
+    pub(super) fn raw_pitch(&self, staged: bool) -> u32 {
+        if self.stages(staged) {
+            self.raw_pitch as u32
+        } else {
+            0
+        }
+    }
+
+    fn stages(&self, staged: bool) -> bool {
+        staged && self.camera.map_kind == NO_MAP && self.raw_pitch > 0
+    }
+
+    /// Positions of what is read of the source; in 16 bits where they fit.
+    fn write_map(&mut self, lens: &Lens, raw: [usize; 2], map: &mut [u32]) -> Result<(), String> {
+        let positions = LensMap::new(lens, raw).map_err(|error| error.to_string())?;
+        let camera = &mut self.camera;
+        let (left, width) = (camera.map_left as usize, camera.map_width as usize);
+        let top = camera.map_top as usize;
+        let pixels = width * (camera.bottom as usize).saturating_sub(top);
+        if 2 * pixels > map.len() {
+            let room = map.len() / 2;
+            return Err(format!(
+                "the lens bends {pixels} px of the source, there is room for {room}"
+            ));
+        }
+        camera.map_kind = NARROW_MAP;
+        self.map_words = pixels;
+        if pixels == 0 {
+            return Ok(());
+        }
+        let wide = &mut map[..2 * pixels];
+        wide.par_chunks_mut(2 * width)
+            .enumerate()
+            .for_each(|(row, line)| {
+                for (column, pair) in line.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+                    *pair = positions
+                        .at(left + column, top + row)
+                        .map(i32::cast_unsigned);
+                }
+            });
+        let away = |pixel: usize, pair: [u32; 2]| -> Option<u32> {
+            let here = [left + pixel % width, top + pixel / width];
+            let [x, y] = [0, 1].map(|axis| {
+                i16::try_from(pair[axis].cast_signed() - here[axis] as i32 * MAP_STEPS).ok()
+            });
+            Some(u32::from(x?.cast_unsigned()) | u32::from(y?.cast_unsigned()) << 16)
+        };
+        let pairs = wide.as_chunks::<2>().0.iter().enumerate();
+        if pairs
+            .map(|(pixel, pair)| away(pixel, *pair))
+            .any(|offset| offset.is_none())
+        {
+            camera.map_kind = WIDE_MAP;
+            self.map_words = 2 * pixels;
+            return Ok(());
+        }
+        for pixel in 0..pixels {
+            let pair = [wide[2 * pixel], wide[2 * pixel + 1]];
+            wide[pixel] = away(pixel, pair).unwrap_or(0);
+        }
+        Ok(())
+    }
+
+    /// The most rows with which several blocks share a multiprocessor; else what fits.
+    fn choose_tile(&mut self, axes: [&Axis; 2], crop: &Window, shared: usize) {
+        let candidates = TILE_ROWS.map(|rows| self.with_rows(axes, crop, rows));
+        let limits = [
+            (PREFERRED_SHARED.min(shared), true),
+            (shared / 2, true),
+            (shared, true),
+            (shared, false),
+        ];
+        for (limit, staged) in limits {
+            let fits = |plan: &&Self| plan.shared_bytes(staged) <= limit;
+            if let Some(plan) = candidates.iter().find(fits) {
+                *self = *plan;
+                if !staged {
+                    self.raw_pitch = 0;
+                }
+                return;
+            }
+        }
+        self.far = true;
+    }
+
+    fn with_rows(&self, [columns, rows]: [&Axis; 2], crop: &Window, tile: usize) -> Self {
+        let mut plan = *self;
+        let pitch = columns.room(TILE_COLUMNS, crop.width).max(2);
+        let groups = rows.room(tile, crop.height);
+        // Odd, so that columns side by side are in different banks.
+        let middle_pitch = if self.camera.linear == 1 {
+            2 * groups + 1
+        } else {
+            groups | 1
+        };
+        let planes = CHANNELS * groups * WORD * pitch * size_of::<u32>();
+        let patches = TILE_COLUMNS * tile / (PATCH * PATCH) * PATCH_VALUES * size_of::<u16>();
+        plan.first_bytes = planes.max(patches).next_multiple_of(16);
+        plan.middle_bytes =
+            (CHANNELS * TILE_COLUMNS * middle_pitch * size_of::<u32>()).next_multiple_of(16);
+        // A row starts anywhere in its first chunk of 16 bytes and is read to the end of a word behind it.
+        plan.raw_pitch = (CHANNELS * WORD * pitch + 16).next_multiple_of(16);
+        plan.staged_bytes = groups * WORD * plan.raw_pitch;
+        plan.camera.tile_rows = tile as u32;
+        plan.camera.pitch = pitch as u32;
+        plan.camera.group_room = groups as u32;
+        plan.camera.middle_pitch = middle_pitch as u32;
+        plan.camera.second_at = (plan.first_bytes / 16) as u32;
+        plan
+    }
+}
+
+fn check(geometry: &ImageGeometry) -> Result<(), String> {
+    let ImageGeometry {
+        raw, resized, crop, ..
+    } = geometry;
+    if raw.iter().any(|extent| !(1..=MAX_EDGE).contains(extent)) {
+        return Err(format!(
+            "raw images of {raw:?} px: extents must be 1 to {MAX_EDGE}"
+        ));
+    }
+    if resized
+        .iter()
+        .any(|extent| !(1..=MAX_RESIZED).contains(extent))
+    {
+        return Err(format!(
+            "a resize to {resized:?} px: extents must be 1 to {MAX_RESIZED}"
+        ));
+    }
+    if crop.width == 0 || crop.height == 0 {
+        return Err("the crop is empty".to_owned());
+    }
+    Ok(())
+}
