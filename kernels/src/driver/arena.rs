@@ -10,7 +10,7 @@ use bytemuck::Pod;
 use cudarc::driver::sys;
 
 use super::error::check;
-use super::{Call, Context, DriverError, Stream};
+use super::{Call, Context, DriverError, PinnedSlice, Stream};
 
 /// What every slice starts at a multiple of (bytes): a swizzle atom of the copy engine.
 const ALIGNMENT: usize = 1024;
@@ -141,6 +141,34 @@ impl<T: Pod> DeviceSlice<T> {
         Ok(values)
     }
 
+    /// Enqueues a copy of the first `len` elements of `from`, which must keep them until it has run.
+    ///
+    /// # Errors
+    /// When either has fewer elements, or the driver refuses.
+    pub fn copy_from_pinned(
+        &self,
+        stream: &Stream,
+        from: &PinnedSlice<T>,
+        len: usize,
+    ) -> Result<(), DriverError> {
+        if len > self.len() || len > from.len() {
+            return Err(DriverError::Arguments {
+                kernel: "copy",
+                problem: format!("{len} elements of {} to {}", from.len(), self.len()),
+            });
+        }
+        stream.context().count(Call::AsyncCopy);
+        // SAFETY: both ranges hold `len` elements, checked above; the pinned memory is the caller's to keep.
+        let copied = unsafe {
+            sys::cuMemcpyHtoDAsync_v2(
+                self.address(),
+                from.as_slice().as_ptr().cast(),
+                len * size_of::<T>(),
+                stream.raw(),
+            )
+        };
+        check("cuMemcpyHtoDAsync", copied)
+    }
     /// Fills with a byte, in the stream's order.
     ///
     /// # Errors

@@ -65,7 +65,7 @@ impl CameraMatrices {
     ///
     /// # Errors
     /// Names the camera and the matrix that cannot be inverted.
-    pub(super) fn prepare(
+    pub(crate) fn prepare(
         &self,
         camera: &str,
     ) -> Result<(FrustumCamera, DepthCamera), CameraError> {
@@ -101,7 +101,7 @@ impl CameraMatrices {
 }
 
 /// The LiDAR augmentation and what undoes it (translation first, then the inverse block).
-pub(super) fn lidar_augmentation(
+pub(crate) fn lidar_augmentation(
     matrix: &Matrix4,
 ) -> Result<(LidarAugmentation, LidarAugmentation), CameraError> {
     let inverse = inverse3(matrix).ok_or_else(|| CameraError::SingularLidarAugmentation {
@@ -120,7 +120,7 @@ pub(super) fn lidar_augmentation(
 }
 
 /// The 4×4 identity.
-pub(super) const fn identity() -> Matrix4 {
+pub(crate) const fn identity() -> Matrix4 {
     [
         [1.0, 0.0, 0.0, 0.0],
         [0.0, 1.0, 0.0, 0.0],

@@ -29,6 +29,38 @@ struct Calibration {
     lidar_augmentation: Matrix4,
 }
 
+/// Image, feature map and depths of a model's cameras.
+pub(crate) fn frustum_params(spec: &CameraSpec) -> FrustumParams {
+    let view = &spec.view_transform;
+    let [first, end, step] = view.d_bound;
+    FrustumParams {
+        image_size: spec.image_size,
+        feature_size: view.feature_size,
+        first_depth: first,
+        depth_step: step,
+        depths: ((end - first) / step).ceil() as usize,
+    }
+}
+
+/// The grid that a model pools into.
+pub(crate) fn pool_grid(spec: &CameraSpec) -> PoolGrid {
+    let view = &spec.view_transform;
+    let rounding = match view.cell_rounding {
+        CellRounding::Truncate => Rounding::Truncate,
+        CellRounding::Floor => Rounding::Floor,
+    };
+    PoolGrid::from_bounds([view.x_bound, view.y_bound, view.z_bound], rounding)
+}
+
+/// What a model does with points behind a camera.
+pub(crate) const fn behind_camera(spec: &CameraSpec) -> BehindCamera {
+    if spec.view_transform.drop_behind_camera {
+        BehindCamera::Drop
+    } else {
+        BehindCamera::Keep
+    }
+}
+
 /// The view transform of one model.
 #[derive(Clone, Debug)]
 pub struct ViewTransform {
@@ -53,35 +85,18 @@ impl ViewTransform {
     /// For the cameras of `spec`; tables follow with the first calibration.
     #[must_use]
     pub fn new(spec: &CameraSpec) -> Self {
-        let view = &spec.view_transform;
-        let [first, end, step] = view.d_bound;
-        let params = FrustumParams {
-            image_size: spec.image_size,
-            feature_size: view.feature_size,
-            first_depth: first,
-            depth_step: step,
-            depths: ((end - first) / step).ceil() as usize,
-        };
-        let rounding = match view.cell_rounding {
-            CellRounding::Truncate => Rounding::Truncate,
-            CellRounding::Floor => Rounding::Floor,
-        };
-        let behind_camera = if view.drop_behind_camera {
-            BehindCamera::Drop
-        } else {
-            BehindCamera::Keep
-        };
+        let (view, params) = (&spec.view_transform, frustum_params(spec));
         Self {
             camera_order: spec.camera_order.clone(),
             image_size: spec.image_size,
-            behind_camera,
+            behind_camera: behind_camera(spec),
             shape: LiftShape {
                 cameras: spec.camera_order.len(),
                 depths: params.depths,
                 pixels: view.feature_size[0] * view.feature_size[1],
                 channels: view.out_channels,
             },
-            grid: PoolGrid::from_bounds([view.x_bound, view.y_bound, view.z_bound], rounding),
+            grid: pool_grid(spec),
             frustum: frustum(&params),
             calibration: None,
             depth_cameras: Vec::new(),

@@ -1,4 +1,4 @@
-//! A dense graph as a program of convolutions on the device.
+//! A dense graph as a program of convolutions and resizings on the device.
 //!
 //! [`DenseProgram::new`] fuses the graph, lays out its maps and packs its weights; [`enqueue`] only launches.
 //! Memory of maps that nobody reads any more is used again.
@@ -8,9 +8,10 @@
 use std::collections::BTreeMap;
 
 use bevfusion_kernels::cuda::dense_conv::{DenseConv, DenseConvKernels};
+use bevfusion_kernels::cuda::upsample::Upsample;
 use bevfusion_kernels::driver::{DeviceArena, DeviceSlice, DriverError, Stream};
 
-use super::fuse::{Fused, FusedConv, fuse};
+use super::fuse::{Fused, FusedStep, fuse};
 use super::layout::{Channels, DenseMap};
 use super::steps::{Steps, shape_of};
 use crate::engine::EngineError;
@@ -23,12 +24,21 @@ pub struct DenseRequest<'a> {
     pub float_outputs: &'a [&'a str],
     /// Names of outputs and the channels that a pixel has at least, zeros beyond the real ones.
     pub least_pitch: &'a [(&'a str, usize)],
+    /// Inputs and outputs by name that lie in maps of the caller, for example where another program reads.
+    pub given: &'a [(&'a str, &'a DenseMap)],
+}
+
+/// A launch.
+#[derive(Clone, Debug)]
+enum Step {
+    Conv(DenseConv),
+    Resize(Upsample),
 }
 
 /// A dense network, ready to be enqueued.
 #[derive(Clone, Debug)]
 pub struct DenseProgram {
-    steps: Vec<DenseConv>,
+    steps: Vec<Step>,
     inputs: Vec<DenseMap>,
     outputs: Vec<DenseMap>,
 }
@@ -44,30 +54,6 @@ impl DenseProgram {
         graph: &Graph,
         request: DenseRequest<'_>,
     ) -> Result<Self, EngineError> {
-        Self::build(kernels, arena, graph, request, &[])
-    }
-
-    /// Plans `graph` to read maps that another program writes, as they lie.
-    ///
-    /// # Errors
-    /// When the inputs are others, the graph holds what the engine does not run, or the GPU refuses.
-    pub fn reading(
-        kernels: &DenseConvKernels,
-        arena: &DeviceArena,
-        graph: &Graph,
-        request: DenseRequest<'_>,
-        inputs: &[DenseMap],
-    ) -> Result<Self, EngineError> {
-        Self::build(kernels, arena, graph, request, inputs)
-    }
-
-    fn build(
-        kernels: &DenseConvKernels,
-        arena: &DeviceArena,
-        graph: &Graph,
-        request: DenseRequest<'_>,
-        inputs: &[DenseMap],
-    ) -> Result<Self, EngineError> {
         let fail = |problem: String| EngineError::Load {
             engine: super::NAME,
             network: graph.name.clone(),
@@ -75,24 +61,18 @@ impl DenseProgram {
         };
         let fused = fuse(graph).map_err(|error| fail(error.to_string()))?;
         let mut planner = Planner::new(graph, &fused, arena, request);
-        for (port, map) in graph.inputs.iter().zip(inputs) {
-            let [images, channels, rows, columns] = planner.shape(port.value);
-            // A joined map would have to be written where the parts of the join lie.
-            let joined = fused
-                .joins
-                .iter()
-                .any(|join| join.parts.contains(&port.value));
-            let same = map.images == images && map.size == [rows, columns];
-            if !same || joined || map.channel_count() != channels {
-                return Err(fail(format!("input {:?} is another map", port.name)));
-            }
-            planner.given.push((port.value, map.clone()));
-        }
+        planner.take_given().map_err(fail)?;
         planner.plan().map_err(|error| fail(error.to_string()))?;
-        let mut steps = Vec::with_capacity(fused.convs.len());
-        for (index, conv) in fused.convs.iter().enumerate() {
-            let step = planner.steps().step(kernels, index, conv);
-            steps.push(step.map_err(|error| fail(error.to_string()))?);
+        let mut steps = Vec::with_capacity(fused.steps.len());
+        for (index, step) in fused.steps.iter().enumerate() {
+            let made = match step {
+                FusedStep::Conv(conv) => planner.steps().conv(kernels, index, conv).map(Step::Conv),
+                FusedStep::Resize { input, output } => planner
+                    .steps()
+                    .resize(index, *input, *output)
+                    .map(Step::Resize),
+            };
+            steps.push(made.map_err(|error| fail(error.to_string()))?);
         }
         let maps = |ports: &[crate::graph::Port]| {
             let found = ports
@@ -125,7 +105,10 @@ impl DenseProgram {
     /// # Errors
     /// When the driver refuses.
     pub fn enqueue(&self, stream: &Stream) -> Result<(), DriverError> {
-        self.steps.iter().try_for_each(|step| step.enqueue(stream))
+        self.steps.iter().try_for_each(|step| match step {
+            Step::Conv(conv) => conv.enqueue(stream),
+            Step::Resize(resize) => resize.enqueue(stream),
+        })
     }
 }
 
@@ -135,7 +118,6 @@ struct Planner<'a> {
     arena: &'a DeviceArena,
     request: DenseRequest<'a>,
     maps: BTreeMap<ValueId, DenseMap>,
-    given: Vec<(ValueId, DenseMap)>,
     free: Vec<DeviceSlice<u16>>,
 }
 
@@ -152,7 +134,6 @@ impl<'a> Planner<'a> {
             arena,
             request,
             maps: BTreeMap::new(),
-            given: Vec::new(),
             free: Vec::new(),
         }
     }
@@ -165,10 +146,29 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// The caller's maps, which must have the extents of their ports.
+    fn take_given(&mut self) -> Result<(), String> {
+        for (name, map) in self.request.given {
+            let graph = self.graph;
+            let mut ports = graph.inputs.iter().chain(&graph.outputs);
+            let port = ports.find(|port| port.name == *name);
+            let port = port.ok_or_else(|| format!("there is no input or output {name:?}"))?;
+            let [images, channels, rows, columns] = self.shape(port.value);
+            // A part of a join has to be written where the other parts lie.
+            let mut joins = self.fused.joins.iter();
+            let joined = joins.any(|join| join.parts.contains(&port.value));
+            let same = map.images == images && map.size == [rows, columns];
+            if !same || joined || map.channel_count() != channels {
+                return Err(format!("{name:?} is another map"));
+            }
+            self.maps.insert(port.value, (*map).clone());
+        }
+        Ok(())
+    }
+
     /// Gives every map a place: joined maps and the caller's own first, then the others in order, in
     /// memory that has become free.
     fn plan(&mut self) -> Result<(), DriverError> {
-        self.maps.extend(std::mem::take(&mut self.given));
         for join in self.fused.joins.iter().rev() {
             self.place_join(&join.parts, join.output)?;
         }
@@ -184,12 +184,13 @@ impl<'a> Planner<'a> {
                 self.maps.insert(port.value, map);
             }
         }
-        for (index, conv) in self.fused.convs.iter().enumerate() {
-            if !self.maps.contains_key(&conv.output) {
-                let map = self.reused(conv.output)?;
-                self.maps.insert(conv.output, map);
+        for (index, step) in self.fused.steps.iter().enumerate() {
+            let output = step.output();
+            if !self.maps.contains_key(&output) {
+                let map = self.reused(output)?;
+                self.maps.insert(output, map);
             }
-            self.release(index, conv);
+            self.release(index, step);
         }
         Ok(())
     }
@@ -307,11 +308,11 @@ impl<'a> Planner<'a> {
     }
 
     /// Frees the input of step `index` when no later step, join or output reads it.
-    fn release(&mut self, index: usize, conv: &FusedConv) {
-        for id in [Some(conv.input), conv.addend].into_iter().flatten() {
-            let later = self.fused.convs[index + 1..]
+    fn release(&mut self, index: usize, step: &FusedStep) {
+        for id in step.reads() {
+            let later = self.fused.steps[index + 1..]
                 .iter()
-                .any(|other| other.input == id || other.addend == Some(id));
+                .any(|other| other.reads().any(|read| read == id));
             let joined = self.fused.joins.iter().any(|join| join.parts.contains(&id));
             let is_join = self.fused.joins.iter().any(|join| join.output == id);
             let ports = self.graph.inputs.iter().chain(&self.graph.outputs);

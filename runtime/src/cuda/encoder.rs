@@ -1,9 +1,8 @@
-//! The LiDAR branch on the device: clouds to the LiDAR BEV map.
+//! The LiDAR branch on the device: points to the LiDAR BEV map.
 //!
-//! Sweeps, voxels, rulebooks and the sparse encoder of a model, with its weights. One submanifold table
+//! Voxels, rulebooks and the sparse encoder of a model, with its weights. One submanifold table
 //! serves all convolutions of a level; features of a level live in three buffers that take turns.
 
-use bevfusion_kernels::cuda::frame::FrameHeader;
 use bevfusion_kernels::cuda::rulebook::{PackedMap, Rulebooks, RulebooksConfig, StridedLevel};
 use bevfusion_kernels::cuda::sparse_conv::{
     Activation, SparseConv, SparseConvBuffers, SparseConvKernels, SparseConvTarget,
@@ -11,7 +10,7 @@ use bevfusion_kernels::cuda::sparse_conv::{
 };
 use bevfusion_kernels::cuda::sweep::{PointGrid, Sweep, SweepConfig};
 use bevfusion_kernels::cuda::voxelize::{Voxelize, VoxelizeConfig};
-use bevfusion_kernels::driver::{DeviceArena, DeviceSlice, DriverError, PinnedSlice, Stream};
+use bevfusion_kernels::driver::{DeviceArena, DeviceSlice, DriverError, Stream};
 use bevfusion_kernels::reference::rulebook::ConvGeometry;
 
 use super::layout::DenseMap;
@@ -49,7 +48,6 @@ pub struct EncoderTap {
 /// The LiDAR branch, ready to be enqueued.
 #[derive(Debug)]
 pub struct LidarProgram {
-    sweep: Sweep,
     voxelize: Voxelize,
     rulebooks: Rulebooks,
     convs: Vec<SparseConv>,
@@ -68,7 +66,7 @@ impl LidarProgram {
         spec: &ModelSpec,
         weights: &Weights,
         bev: &DenseMap,
-        point_capacity: usize,
+        sweep: &Sweep,
     ) -> Result<Self, BuildError> {
         let Some(encoder) = &spec.lidar_encoder else {
             return Err(refuse("the model has no LiDAR encoder"));
@@ -78,19 +76,6 @@ impl LidarProgram {
         };
         let context = arena.context();
         let grid = voxelize_params(&spec.voxel);
-        let sweep = SweepConfig {
-            point_capacity,
-            use_dim: &spec.points.use_dim,
-            time_column: spec.points.time_column,
-            range: point_range(&spec.voxel),
-            grid: PointGrid {
-                min: grid.min,
-                size: grid.size,
-                grid: grid.grid,
-                sparse_shape: encoder.sparse_shape,
-            },
-        };
-        let sweep = Sweep::new(context, arena, &sweep)?;
         let columns = input_columns(encoder.voxel_features.as_ref(), spec.points.use_dim.len())?;
         let voxels = VoxelizeConfig {
             max_points: grid.max_points,
@@ -99,7 +84,7 @@ impl LidarProgram {
             fourier: encoder.voxel_features.as_ref().map(fourier_params),
             means: false,
         };
-        let voxelize = Voxelize::new(context, arena, &sweep, &voxels)?;
+        let voxelize = Voxelize::new(context, arena, sweep, &voxels)?;
         let strided = levels(encoder, grid.max_voxels);
         let submanifold = vec![Some([3; 3]); strided.len()];
         let maps = RulebooksConfig {
@@ -125,16 +110,9 @@ impl LidarProgram {
             convs: layers.convs,
             taps: layers.taps,
             bev: map.clone(),
-            sweep,
             voxelize,
             rulebooks,
         })
-    }
-
-    /// How clouds are described and how many points fit.
-    #[must_use]
-    pub const fn sweep(&self) -> &Sweep {
-        &self.sweep
     }
 
     /// Voxels and counts of the frame.
@@ -155,16 +133,11 @@ impl LidarProgram {
         &self.taps
     }
 
-    /// Clouds to voxels and rulebooks.
+    /// Points to voxels.
     ///
     /// # Errors
     /// When the driver refuses.
-    pub fn enqueue_voxels(
-        &self,
-        stream: &Stream,
-        header: &PinnedSlice<FrameHeader>,
-    ) -> Result<(), DriverError> {
-        self.sweep.enqueue(stream, header)?;
+    pub fn enqueue_voxels(&self, stream: &Stream) -> Result<(), DriverError> {
         self.voxelize.enqueue(stream)
     }
 
@@ -190,6 +163,32 @@ impl LidarProgram {
         let convs = self.convs.get(which).unwrap_or_default();
         convs.iter().try_for_each(|conv| conv.enqueue(stream))
     }
+}
+
+/// Gathers the points of a model's frames. Without an encoder the grid only says which points count.
+///
+/// # Errors
+/// When extents do not fit together or the driver refuses.
+pub(super) fn sweep(
+    arena: &DeviceArena,
+    spec: &ModelSpec,
+    point_capacity: usize,
+) -> Result<Sweep, DriverError> {
+    let grid = voxelize_params(&spec.voxel);
+    let encoder = spec.lidar_encoder.as_ref();
+    let config = SweepConfig {
+        point_capacity,
+        use_dim: &spec.points.use_dim,
+        time_column: spec.points.time_column,
+        range: point_range(&spec.voxel),
+        grid: PointGrid {
+            min: grid.min,
+            size: grid.size,
+            grid: grid.grid,
+            sparse_shape: encoder.map_or(grid.grid, |encoder| encoder.sparse_shape),
+        },
+    };
+    Sweep::new(arena.context(), arena, &config)
 }
 
 /// Levels 1, 2, … with the room that each has.

@@ -2,26 +2,33 @@
 //!
 //! [`CudaPipeline::new`] loads kernels, packs weights, plans memory, captures one CUDA graph per slot and runs
 //! it once. A frame is then: write the clouds' places into the slot's pinned header, launch, and later read
-//! boxes from pinned memory. Nothing is allocated and the host waits for nothing but the slot's last event.
+//! boxes from pinned memory. Images are taken when they arrive ([`push_image`](CudaPipeline::push_image)).
+//! Nothing is allocated and the host waits for nothing but the slot's last event.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bevfusion_kernels::cuda::dense_conv::{ConvChoice, DenseConvKernels};
 use bevfusion_kernels::cuda::frame::{CloudData, CloudHeader, MAX_CLOUDS, RowLayout};
 use bevfusion_kernels::cuda::sparse_conv::SparseConvKernels;
 use bevfusion_kernels::driver::{
-    ArenaEntry, Context, DeviceArena, DriverError, PinnedSlice, Priority, Stream,
+    ArenaEntry, Context, DeviceArena, DeviceSlice, DriverError, PinnedSlice,
 };
+use bevfusion_kernels::reference::image::{CHANNELS, PixelFormat, Plane, RawImage};
 use bevfusion_kernels::reference::sweep::CloudPlacement;
 
-use super::program::LidarDetector;
-use super::slot::{Slot, read_frame};
+use super::camera::CameraCapacity;
+use super::images::{CameraInputs, DeviceImage, FrameCameras, ImageRefusal};
+use super::program::{Detector, Kernels, Streams};
+use super::slot::{Slot, StageSpan, read_frame};
 use crate::config::ModelConfig;
 use crate::exec::{
-    BuildError, FaultCode, FrameFault, FrameOutcome, FrameReport, StageId, SubmitError, Ticket,
+    BelowMinCameras, BuildError, CameraPolicy, FaultCode, FrameFault, FrameOutcome, FrameReport,
+    StageId, SubmitError, Ticket,
 };
-use crate::input::{Frame, PointCloud};
+use crate::geometry::CameraCalibration;
+use crate::input::{CameraFrame, Frame, PointCloud};
 use crate::lidar::{check_cloud, placement};
 use crate::output::Detection;
 use crate::weights::Weights;
@@ -41,6 +48,10 @@ pub struct CudaOptions {
     pub timed: bool,
     /// Which convolution kernels.
     pub kernels: ConvChoice,
+    /// When a camera counts.
+    pub cameras: CameraPolicy,
+    /// What cameras may send; not looked at without cameras.
+    pub images: CameraCapacity,
 }
 
 impl Default for CudaOptions {
@@ -52,6 +63,11 @@ impl Default for CudaOptions {
             graph: true,
             timed: false,
             kernels: ConvChoice::Auto,
+            cameras: CameraPolicy::default(),
+            images: CameraCapacity {
+                raw: [2048, 1536],
+                lens: 0,
+            },
         }
     }
 }
@@ -67,19 +83,22 @@ pub struct DeviceCloud<'a> {
     pub placement: CloudPlacement,
 }
 
-/// A LiDAR model on a GPU.
+/// A model on a GPU.
 #[derive(Debug)]
 pub struct CudaPipeline {
     config: ModelConfig,
     context: Arc<Context>,
-    stream: Stream,
+    streams: Streams,
     slots: Vec<Slot>,
-    detector: Arc<LidarDetector>,
+    detector: Arc<Detector>,
+    cameras: Option<CameraInputs>,
+    policy: CameraPolicy,
     memory: Vec<ArenaEntry>,
     layout: RowLayout,
     submitted: u64,
     fetched: u64,
     detections: Vec<Detection>,
+    spans: Vec<StageSpan>,
     report: FrameReport,
 }
 
@@ -97,15 +116,25 @@ impl CudaPipeline {
         let arena = DeviceArena::new(&context);
         let dense = DenseConvKernels::load(&context, options.kernels)?;
         let sparse = SparseConvKernels::load(&context, options.kernels)?;
-        let kernels = (&dense, &sparse);
-        let capacity = options.point_capacity;
-        let detector = LidarDetector::new(&arena, kernels, &config, weights, capacity)?;
+        let camera = config.camera.as_ref();
+        let images =
+            camera.map(|camera| CameraInputs::new(&context, &arena, camera, options.images));
+        let (mut cameras, patches) = images.transpose()?.unzip();
+        let kernels = Kernels {
+            dense: &dense,
+            sparse: &sparse,
+        };
+        let (model, capacity) = ((&config, weights), options.point_capacity);
+        let detector = Detector::new(&arena, kernels, model, patches.as_ref(), capacity)?;
         arena.seal();
         let detector = Arc::new(detector);
-        let stream = Stream::new(&context, Priority::High)?;
+        if let Some(cameras) = &mut cameras {
+            cameras.tables_mut().attach(&detector);
+        }
+        let streams = Streams::new(&context)?;
         let load_dim = config.points.load_dim;
         let slots = (0..options.slots.max(1))
-            .map(|_| Slot::new(&stream, &detector, options, load_dim))
+            .map(|_| Slot::new(&streams, &detector, options, load_dim))
             .collect::<Result<Vec<_>, DriverError>>()?;
         let mut pipeline = Self {
             detections: Vec::with_capacity(config.head.num_proposals),
@@ -113,9 +142,12 @@ impl CudaPipeline {
             report: FrameReport::new(),
             submitted: 0,
             fetched: 0,
+            spans: Vec::with_capacity(StageId::COUNT),
+            policy: options.cameras,
+            cameras,
             config,
             context,
-            stream,
+            streams,
             slots,
             memory: by_purpose(arena.entries()),
             detector,
@@ -138,7 +170,7 @@ impl CudaPipeline {
 
     /// What runs in a frame.
     #[must_use]
-    pub fn detector(&self) -> &LidarDetector {
+    pub fn detector(&self) -> &Detector {
         &self.detector
     }
 
@@ -168,7 +200,94 @@ impl CudaPipeline {
         &self.detections
     }
 
-    /// Takes a frame whose clouds lie in ordinary memory: copies them and starts.
+    /// When the stages of the frame that was fetched last ran; empty unless
+    /// [`timed`](CudaOptions::timed).
+    #[must_use]
+    pub fn spans(&self) -> &[StageSpan] {
+        &self.spans
+    }
+
+    /// Fewest cameras of a frame.
+    #[must_use]
+    pub fn min_cameras(&self) -> usize {
+        let cameras = self.config.camera.as_ref();
+        let cameras = cameras.map_or(0, |camera| camera.camera_order.len());
+        self.policy.min_cameras.unwrap_or(cameras).min(cameras)
+    }
+
+    /// Takes the calibration of a camera, by its place in `camera_order`. It holds from the next frame on;
+    /// frames under way keep theirs.
+    ///
+    /// # Errors
+    /// When there is no such camera or a matrix cannot be inverted; the earlier calibration stays.
+    pub fn set_calibration(
+        &mut self,
+        camera: usize,
+        calibration: CameraCalibration,
+    ) -> Result<(), ImageRefusal> {
+        self.context.bind()?;
+        self.camera_inputs(camera)?.0.calibrate(camera, calibration)
+    }
+
+    /// Takes an image out of ordinary memory: copies it, starts the upload and the preprocessing. `stamp_ns`
+    /// is when it was taken.
+    ///
+    /// # Errors
+    /// When there is no such camera, the image is not one that the camera may send (it then counts as
+    /// rejected until the next good one), or earlier images are still on their way.
+    pub fn push_image(
+        &mut self,
+        camera: usize,
+        image: &RawImage<'_>,
+        stamp_ns: i64,
+    ) -> Result<(), ImageRefusal> {
+        self.context.bind()?;
+        let (inputs, streams) = self.camera_inputs(camera)?;
+        inputs.push(&streams.main, camera, image, stamp_ns)
+    }
+
+    /// Takes an image that the GPU reads where it is, in device or pinned memory; it must stay there until
+    /// the next frame is done.
+    ///
+    /// # Errors
+    /// As [`push_image`](Self::push_image).
+    pub fn push_device_image(
+        &mut self,
+        camera: usize,
+        image: &DeviceImage,
+        stamp_ns: i64,
+    ) -> Result<(), ImageRefusal> {
+        self.context.bind()?;
+        let (inputs, streams) = self.camera_inputs(camera)?;
+        inputs.push_device(&streams.main, camera, image, stamp_ns)
+    }
+
+    /// Forgets the images of a camera: it is missing until the next one.
+    pub fn forget_images(&mut self, camera: usize) {
+        if let Some(inputs) = &mut self.cameras {
+            inputs.forget(camera);
+        }
+    }
+
+    /// Pools by the given ranks of frustum points `[N, D, h, w]`, (x · Y + y) · Z + z or negative, in place
+    /// of those that follow from the calibration: two implementations can only be compared closely when
+    /// points on a cell border fall to the same side.
+    pub fn override_ranks(&mut self, ranks: DeviceSlice<i32>) {
+        if let Some(inputs) = &mut self.cameras {
+            inputs.tables_mut().override_ranks(ranks);
+        }
+    }
+
+    fn camera_inputs(
+        &mut self,
+        camera: usize,
+    ) -> Result<(&mut CameraInputs, &Streams), ImageRefusal> {
+        let inputs = self.cameras.as_mut();
+        let inputs = inputs.ok_or(ImageRefusal::Camera { camera, cameras: 0 })?;
+        Ok((inputs, &self.streams))
+    }
+
+    /// Takes a frame whose clouds and images lie in ordinary memory: copies them and starts.
     ///
     /// # Errors
     /// When all slots are taken or the frame does not fit the model.
@@ -189,20 +308,64 @@ impl CudaPipeline {
         for sweep in frame.sweeps.iter().take(spec.sweeps_num) {
             copy(&sweep.cloud, placement(spec, sweep))?;
         }
-        self.start(slot, &clouds)
+        self.take_images(&frame.cameras)?;
+        self.start(slot, &clouds, 0)
     }
 
-    /// Takes a frame whose clouds the GPU can read where they are; the key cloud comes first.
+    /// The images of a frame, all of the frame's time.
+    fn take_images(&mut self, frames: &[CameraFrame]) -> Result<(), SubmitError> {
+        let (Some(inputs), Some(spec)) = (&mut self.cameras, &self.config.camera) else {
+            return Ok(());
+        };
+        for (camera, name) in spec.camera_order.iter().enumerate() {
+            let frame = frames.iter().find(|frame| frame.name == *name);
+            let found = frame.and_then(|frame| Some((frame, frame.image.as_ref()?)));
+            let Some((frame, image)) = found else {
+                inputs.forget(camera);
+                continue;
+            };
+            let plane = Plane {
+                bytes: &image.pixels,
+                stride: image.width * CHANNELS,
+            };
+            let fault = |code| FrameFault {
+                code,
+                stage: StageId::Preprocess,
+                detail: camera as u64,
+            };
+            let size = [image.width, image.height];
+            let image = RawImage::new(PixelFormat::Rgb8, size, plane, None);
+            let image = image.map_err(|_size| fault(FaultCode::ImageSize))?;
+            let taken = (self.context.bind().map_err(ImageRefusal::from))
+                .and_then(|()| inputs.push(&self.streams.main, camera, &image, 0));
+            match taken {
+                Ok(()) => {}
+                Err(ImageRefusal::Busy { .. }) => return Err(SubmitError::Full),
+                Err(ImageRefusal::Device(_)) => return Err(device_fault().into()),
+                Err(_) => return Err(fault(FaultCode::ImageSize).into()),
+            }
+            let calibrated = inputs.calibrate(camera, frame.calibration);
+            calibrated.map_err(|_singular| fault(FaultCode::Calibration))?;
+        }
+        Ok(())
+    }
+
+    /// Takes a frame whose clouds the GPU can read where they are; the key cloud comes first. Its cameras'
+    /// newest images are used as far as they belong to `stamp_ns`, when the key cloud was taken.
     ///
     /// # Errors
-    /// When all slots are taken or the clouds do not fit the model.
-    pub fn submit_device(&mut self, clouds: &[DeviceCloud<'_>]) -> Result<Ticket, SubmitError> {
+    /// When all slots are taken, the clouds do not fit the model, or too few cameras are fresh.
+    pub fn submit_device(
+        &mut self,
+        clouds: &[DeviceCloud<'_>],
+        stamp_ns: i64,
+    ) -> Result<Ticket, SubmitError> {
         let slot = self.free_slot()?;
         let mut headers = Clouds::default();
         for cloud in clouds {
             headers.push(&self.detector, cloud.data, cloud.layout, &cloud.placement)?;
         }
-        self.start(slot, &headers)
+        self.start(slot, &headers, stamp_ns)
     }
 
     /// Whether a frame is the next to be fetched.
@@ -221,10 +384,14 @@ impl CudaPipeline {
         match self.slots[slot].is_done() {
             Ok(false) => return None,
             Ok(true) => {
-                let words = self.slots[slot].output();
-                let counts = self.slots[slot].counts();
-                self.report = read_frame(words, counts, &mut self.detections);
-                self.slots[slot].read_times(&mut self.report.stage_times);
+                let slot = &self.slots[slot];
+                let (counts, cameras) = (slot.counts(), slot.cameras());
+                self.report = read_frame(slot.output(), counts, cameras, &mut self.detections);
+                slot.read_spans(&mut self.spans);
+                for span in &self.spans {
+                    let time = f64::from((span.end_us - span.begin_us).max(0.0)) * 1e-6;
+                    self.report.stage_times[span.stage as usize] = Duration::from_secs_f64(time);
+                }
             }
             Err(_device) => {
                 self.detections.clear();
@@ -254,8 +421,8 @@ impl CudaPipeline {
     }
 
     /// Submits clouds that the GPU can read and waits.
-    pub fn run_device(&mut self, clouds: &[DeviceCloud<'_>]) -> &FrameReport {
-        let taken = self.submit_device(clouds);
+    pub fn run_device(&mut self, clouds: &[DeviceCloud<'_>], stamp_ns: i64) -> &FrameReport {
+        let taken = self.submit_device(clouds, stamp_ns);
         self.finish(taken)
     }
 
@@ -287,24 +454,64 @@ impl CudaPipeline {
         (ticket % self.slots.len() as u64) as usize
     }
 
-    fn start(&mut self, slot: usize, clouds: &Clouds) -> Result<Ticket, SubmitError> {
-        let started = self.context.bind().and_then(|()| {
-            let clouds = &clouds.headers[..clouds.len];
-            self.slots[slot].launch(&self.stream, &self.detector, clouds)
-        });
-        started.map_err(|_device| device_fault())?;
+    fn start(
+        &mut self,
+        slot: usize,
+        clouds: &Clouds,
+        stamp_ns: i64,
+    ) -> Result<Ticket, SubmitError> {
+        let (cameras, is_lidar_only) = self.frame_cameras(stamp_ns)?;
+        self.launch(slot, clouds, cameras, is_lidar_only)
+            .map_err(|_device| device_fault())?;
         let ticket = Ticket(self.submitted);
         self.submitted += 1;
         Ok(ticket)
     }
 
-    /// One run of every slot, so that the first frame is like the others.
+    /// The cameras of a frame, and whether it is run without them.
+    fn frame_cameras(&mut self, stamp_ns: i64) -> Result<(FrameCameras, bool), SubmitError> {
+        let (wanted, policy) = (self.min_cameras().max(1), self.policy);
+        let Some(inputs) = &mut self.cameras else {
+            return Ok((FrameCameras::default(), false));
+        };
+        let taken =
+            (self.context.bind()).and_then(|()| inputs.take(&self.streams.main, stamp_ns, &policy));
+        let cameras = taken.map_err(|_device| device_fault())?;
+        let cameras = cameras.ok_or(SubmitError::Full)?;
+        let fresh = cameras.states.fresh();
+        if fresh >= wanted {
+            return Ok((cameras, false));
+        }
+        let has_lidar = self.config.lidar_encoder.is_some();
+        match policy.below_min_cameras {
+            BelowMinCameras::LidarOnly if has_lidar => Ok((cameras, true)),
+            _ => Err(SubmitError::Frame(FrameFault {
+                code: FaultCode::MissingCameras,
+                stage: StageId::Preprocess,
+                detail: fresh as u64,
+            })),
+        }
+    }
+
+    fn launch(
+        &mut self,
+        slot: usize,
+        clouds: &Clouds,
+        cameras: FrameCameras,
+        is_lidar_only: bool,
+    ) -> Result<(), DriverError> {
+        self.context.bind()?;
+        let (streams, detector) = (&self.streams, &self.detector);
+        let clouds = &clouds.headers[..clouds.len];
+        self.slots[slot].launch(streams, detector, clouds, cameras, is_lidar_only)?;
+        let inputs = self.cameras.as_ref();
+        inputs.map_or(Ok(()), |inputs| inputs.launched(&streams.main))
+    }
+
+    /// One run of every slot, without points and cameras, so that the first frame is like the others.
     fn warm_up(&mut self) -> Result<(), BuildError> {
-        for _ in 0..self.slots.len() {
-            let empty = Frame::default();
-            if let FrameOutcome::Dropped(_) = self.run(&empty).outcome {
-                self.context.synchronize()?;
-            }
+        for slot in 0..self.slots.len() {
+            self.launch(slot, &Clouds::default(), FrameCameras::default(), true)?;
         }
         self.context.synchronize()?;
         Ok(())
@@ -351,7 +558,7 @@ impl Default for Clouds {
 impl Clouds {
     fn push(
         &mut self,
-        detector: &LidarDetector,
+        detector: &Detector,
         data: CloudData,
         layout: &RowLayout,
         placement: &CloudPlacement,
@@ -365,7 +572,7 @@ impl Clouds {
             return Err(fault(FaultCode::Clouds, self.len as u64 + 1));
         };
         let columns = layout.columns.len() as u64;
-        let header = detector.lidar().sweep().cloud(data, layout, placement);
+        let header = detector.sweep().cloud(data, layout, placement);
         *place = header.map_err(|_layout| fault(FaultCode::PointColumns, columns))?;
         self.len += 1;
         Ok(())

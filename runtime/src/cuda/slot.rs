@@ -1,25 +1,19 @@
 //! A frame slot: pinned staging, its graph and its events.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use bevfusion_kernels::cuda::frame::{CloudData, CloudHeader, FrameCounts, FrameHeader};
 use bevfusion_kernels::cuda::postprocess_settings::read_output;
-use bevfusion_kernels::driver::{DriverError, Event, Graph, PinnedSlice, Stream};
+use bevfusion_kernels::driver::{Context, DriverError, Event, Graph, PinnedSlice, Stream};
 
+use super::images::FrameCameras;
 use super::pipeline::CudaOptions;
-use super::program::LidarDetector;
-use crate::exec::{Degradation, FaultCode, FrameFault, FrameOutcome, FrameReport, StageId};
+use super::program::{Detector, Moment, Streams};
+use crate::exec::{
+    CameraStates, Degradation, FaultCode, FrameFault, FrameOutcome, FrameReport, StageId,
+};
 use crate::head::{counts_of, detection_of};
 use crate::output::Detection;
-
-/// Stages that are timed, in order.
-const TIMED: [StageId; 5] = [
-    StageId::Voxelize,
-    StageId::SparseEncoder,
-    StageId::BevDecoder,
-    StageId::Head,
-    StageId::Postprocess,
-];
 
 /// What one frame needs of its own.
 #[derive(Debug)]
@@ -29,49 +23,83 @@ pub(super) struct Slot {
     used: usize,
     output: PinnedSlice<u32>,
     counts: PinnedSlice<FrameCounts>,
+    cameras: CameraStates,
+    is_lidar_only: bool,
     graph: Option<Graph>,
     done: Event,
     marks: Option<Marks>,
 }
 
-/// Events before the frame and behind each stage.
+/// Events at the beginning of the frame and at both ends of each stage.
 #[derive(Debug)]
 struct Marks {
     start: Event,
-    stages: [Event; TIMED.len()],
+    begin: [Event; StageId::COUNT],
+    end: [Event; StageId::COUNT],
+    ran: [bool; StageId::COUNT],
+}
+
+impl Marks {
+    fn new(context: &Arc<Context>) -> Result<Self, DriverError> {
+        let events = || {
+            let events = (0..StageId::COUNT).map(|_| Event::timing(context));
+            let events = events.collect::<Result<Vec<_>, _>>()?;
+            events.try_into().map_err(|_count| DriverError::Arguments {
+                kernel: "marks",
+                problem: "an event per stage".to_owned(),
+            })
+        };
+        Ok(Self {
+            start: Event::timing(context)?,
+            begin: events()?,
+            end: events()?,
+            ran: [false; StageId::COUNT],
+        })
+    }
+}
+
+/// When a stage ran (µs after the beginning of its frame).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StageSpan {
+    /// Which.
+    pub stage: StageId,
+    /// Its first kernel could start.
+    pub begin_us: f32,
+    /// Its last kernel had ended.
+    pub end_us: f32,
 }
 
 impl Slot {
     pub(super) fn new(
-        stream: &Stream,
-        detector: &LidarDetector,
+        streams: &Streams,
+        detector: &Detector,
         options: &CudaOptions,
         load_dim: usize,
     ) -> Result<Self, DriverError> {
-        let context = stream.context();
-        let event = || Event::timing(context);
-        let marks = if options.timed {
-            Some(Marks {
-                start: event()?,
-                stages: [event()?, event()?, event()?, event()?, event()?],
-            })
-        } else {
-            None
-        };
+        let context = streams.main.context();
+        let marks = options.timed.then(|| Marks::new(context)).transpose()?;
         let mut slot = Self {
             header: PinnedSlice::new(context, 1)?,
             points: PinnedSlice::new(context, options.point_capacity * load_dim)?,
             used: 0,
             output: PinnedSlice::new(context, detector.output().len())?,
             counts: PinnedSlice::new(context, 1)?,
+            cameras: CameraStates::default(),
+            is_lidar_only: false,
             graph: None,
             done: Event::ordering(context)?,
             marks,
         };
         if options.graph {
-            let graph = Graph::capture(stream, || slot.enqueue(stream, detector, true))?;
-            graph.upload(stream)?;
+            let mut ran = [false; StageId::COUNT];
+            let graph = Graph::capture(&streams.main, || {
+                slot.enqueue(streams, detector, true, &mut ran)
+            })?;
+            graph.upload(&streams.main)?;
             slot.graph = Some(graph);
+            if let Some(marks) = &mut slot.marks {
+                marks.ran = ran;
+            }
         }
         Ok(slot)
     }
@@ -102,42 +130,64 @@ impl Slot {
 
     pub(super) fn launch(
         &mut self,
-        stream: &Stream,
-        detector: &LidarDetector,
+        streams: &Streams,
+        detector: &Detector,
         clouds: &[CloudHeader],
+        cameras: FrameCameras,
+        is_lidar_only: bool,
     ) -> Result<(), DriverError> {
+        (self.cameras, self.is_lidar_only) = (cameras.states, is_lidar_only);
+        let bits = if is_lidar_only {
+            0
+        } else {
+            cameras.states.bits()
+        };
         if let Some(header) = self.header.as_mut_slice().first_mut() {
             header.set(clouds)?;
+            header.set_view(bits, cameras.set);
         }
         match &self.graph {
-            Some(graph) => graph.launch(stream)?,
-            None => self.enqueue(stream, detector, false)?,
+            Some(graph) => graph.launch(&streams.main)?,
+            None => {
+                let mut ran = [false; StageId::COUNT];
+                self.enqueue(streams, detector, false, &mut ran)?;
+                if let Some(marks) = &mut self.marks {
+                    marks.ran = ran;
+                }
+            }
         }
-        self.done.record(stream)
+        self.done.record(&streams.main)
     }
 
     fn enqueue(
         &self,
-        stream: &Stream,
-        detector: &LidarDetector,
+        streams: &Streams,
+        detector: &Detector,
         captured: bool,
+        ran: &mut [bool; StageId::COUNT],
     ) -> Result<(), DriverError> {
-        let record = |event: &Event| match captured {
+        let record = |event: &Event, stream: &Stream| match captured {
             true => event.record_in_graph(stream),
             false => event.record(stream),
         };
+        let main = &streams.main;
         if let Some(marks) = &self.marks {
-            record(&marks.start)?;
+            record(&marks.start, main)?;
         }
-        let mut next = 0;
-        detector.enqueue(stream, &self.header, |_stage| {
-            let event = self.marks.as_ref().and_then(|marks| marks.stages.get(next));
-            next += 1;
-            event.map_or(Ok(()), record)
+        detector.enqueue(streams, &self.header, &mut |stage, moment, stream| {
+            let Some(marks) = &self.marks else {
+                return Ok(());
+            };
+            ran[stage as usize] = true;
+            let events = match moment {
+                Moment::Begin => &marks.begin,
+                Moment::End => &marks.end,
+            };
+            record(&events[stage as usize], stream)
         })?;
-        self.output.copy_from_device(stream, detector.output())?;
-        let counts = &detector.lidar().voxelize().buffers().counts;
-        self.counts.copy_from_device(stream, counts)
+        self.output.copy_from_device(main, detector.output())?;
+        let counts = &detector.sweep().buffers().counts;
+        self.counts.copy_from_device(main, counts)
     }
 
     pub(super) fn is_done(&self) -> Result<bool, DriverError> {
@@ -152,14 +202,28 @@ impl Slot {
         self.counts.as_slice().first().copied().unwrap_or_default()
     }
 
-    /// Times of the stages, where they were taken.
-    pub(super) fn read_times(&self, times: &mut [Duration; StageId::COUNT]) {
+    /// States of the cameras of the frame, and whether it was run without them.
+    pub(super) const fn cameras(&self) -> (CameraStates, bool) {
+        (self.cameras, self.is_lidar_only)
+    }
+
+    /// When the stages ran, where that was taken.
+    pub(super) fn read_spans(&self, spans: &mut Vec<StageSpan>) {
+        spans.clear();
         let Some(marks) = &self.marks else { return };
-        let mut earlier = &marks.start;
-        for (stage, event) in TIMED.into_iter().zip(&marks.stages) {
-            let elapsed = event.milliseconds_since(earlier).unwrap_or(0.0).max(0.0);
-            times[stage as usize] = Duration::from_secs_f64(f64::from(elapsed) * 1e-3);
-            earlier = event;
+        for stage in StageId::ALL {
+            let at = stage as usize;
+            if !marks.ran[at] {
+                continue;
+            }
+            let since = |event: &Event| event.milliseconds_since(&marks.start);
+            if let (Ok(begin), Ok(end)) = (since(&marks.begin[at]), since(&marks.end[at])) {
+                spans.push(StageSpan {
+                    stage,
+                    begin_us: begin * 1e3,
+                    end_us: end * 1e3,
+                });
+            }
         }
     }
 }
@@ -168,9 +232,11 @@ impl Slot {
 pub(super) fn read_frame(
     words: &[u32],
     counts: FrameCounts,
+    (cameras, is_lidar_only): (CameraStates, bool),
     detections: &mut Vec<Detection>,
 ) -> FrameReport {
     let mut report = FrameReport::new();
+    report.cameras = cameras;
     detections.clear();
     let Some((found, records)) = read_output(words) else {
         report.outcome = FrameOutcome::Dropped(FrameFault {
@@ -189,7 +255,8 @@ pub(super) fn read_frame(
     report.counts.decoded = found.proposals.saturating_sub(refused) as u64;
     report.counts.detections = detections.len() as u64;
     let degradation = Degradation {
-        missing_cameras: 0,
+        missing_cameras: (cameras.as_slice().len() - cameras.fresh()) as u32,
+        lidar_only: is_lidar_only,
         dropped_voxels: counts.dropped_cells.into(),
         non_finite_points: counts.non_finite.into(),
         clipped_points: counts.clipped.into(),
@@ -212,7 +279,9 @@ mod tests {
     use bytemuck::Zeroable;
 
     use super::read_frame;
-    use crate::exec::{FaultCode, FrameOutcome};
+    use crate::exec::{CameraStates, FaultCode, FrameOutcome};
+
+    const NO_CAMERAS: (CameraStates, bool) = (CameraStates::missing(0), false);
 
     /// The kernel's counts, of which the last but one is the number of boxes.
     fn output(kept: u32, words: usize) -> Vec<u32> {
@@ -234,7 +303,7 @@ mod tests {
         words[12] = 3.5_f32.to_bits();
         words[12 + 10] = 7;
         let mut boxes = Vec::new();
-        let report = read_frame(&words, counts(|c| c.rows[0] = 5), &mut boxes);
+        let report = read_frame(&words, counts(|c| c.rows[0] = 5), NO_CAMERAS, &mut boxes);
         assert_eq!(report.outcome, FrameOutcome::Complete);
         assert_eq!((report.counts.voxels, report.counts.detections), (5, 1));
         assert_eq!(boxes[0].label, 7);
@@ -244,7 +313,8 @@ mod tests {
     #[test]
     fn what_a_frame_lost_is_in_its_outcome() {
         let lost = |change: fn(&mut FrameCounts)| {
-            let outcome = read_frame(&output(0, 0), counts(change), &mut Vec::new()).outcome;
+            let outcome =
+                read_frame(&output(0, 0), counts(change), NO_CAMERAS, &mut Vec::new()).outcome;
             match outcome {
                 FrameOutcome::Degraded(lost) => lost,
                 other => panic!("expected a degraded frame, found {other:?}"),
@@ -259,7 +329,8 @@ mod tests {
 
     #[test]
     fn a_count_beyond_the_boxes_drops_the_frame() {
-        let outcome = read_frame(&output(2, 11), counts(|_| ()), &mut Vec::new()).outcome;
+        let outcome =
+            read_frame(&output(2, 11), counts(|_| ()), NO_CAMERAS, &mut Vec::new()).outcome;
         let FrameOutcome::Dropped(fault) = outcome else {
             panic!("expected a dropped frame, found {outcome:?}");
         };

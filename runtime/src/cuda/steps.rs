@@ -1,4 +1,4 @@
-//! One convolution of a dense program: its extents, weights and buffers.
+//! One step of a dense program: its extents, weights and buffers.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,7 @@ use bevfusion_kernels::cuda::dense_conv::{
     MapSlice,
 };
 use bevfusion_kernels::cuda::sparse_conv::Activation;
+use bevfusion_kernels::cuda::upsample::{Upsample, UpsampleShape};
 use bevfusion_kernels::driver::{DeviceArena, DriverError};
 use half::f16;
 
@@ -50,7 +51,7 @@ impl Kernel {
 
 impl Steps<'_> {
     /// Convolution number `index` of the network.
-    pub(super) fn step(
+    pub(super) fn conv(
         &self,
         kernels: &DenseConvKernels,
         index: usize,
@@ -100,6 +101,32 @@ impl Steps<'_> {
         };
         let shape = shape_on_device(conv, kernel, input, output);
         DenseConv::new(kernels, self.arena, &shape, &weights, buffers, activation)
+    }
+
+    /// Resizing number `index` of the network.
+    pub(super) fn resize(
+        &self,
+        index: usize,
+        input: ValueId,
+        output: ValueId,
+    ) -> Result<Upsample, DriverError> {
+        let missing = |what: &str| DriverError::Arguments {
+            kernel: "dense",
+            problem: format!("step {index}: {what}"),
+        };
+        let map = |id: ValueId| self.maps.get(&id).ok_or_else(|| missing("no such map"));
+        let (from, to) = (map(input)?, map(output)?);
+        let shape = UpsampleShape {
+            images: from.images,
+            input: from.size,
+            output: to.size,
+            channels: from.channel_count(),
+        };
+        if from.channels != to.channels {
+            return Err(missing("the channels lie otherwise in the resized map"));
+        }
+        let slice = |map| slice_of(map).ok_or_else(|| missing("a map to resize is float32"));
+        Upsample::new(self.arena.context(), &shape, slice(from)?, slice(to)?)
     }
 
     fn kernel(&self, conv: &FusedConv) -> Kernel {
@@ -178,7 +205,7 @@ fn shape_on_device(
     shape
 }
 
-fn slice_of(map: &DenseMap) -> Option<MapSlice<u16>> {
+pub(super) fn slice_of(map: &DenseMap) -> Option<MapSlice<u16>> {
     map.half.as_ref().map(|data| MapSlice {
         data: data.clone(),
         pitch: map.pitch,

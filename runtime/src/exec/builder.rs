@@ -105,9 +105,21 @@ impl<'w> PipelineBuilder<'w> {
     /// Builds the pipeline on a GPU: everything from the clouds to the boxes.
     ///
     /// # Errors
-    /// When there is no usable GPU, the model has cameras, or weights are missing.
+    /// When there is no usable GPU, `min_cameras` is more than the model has, or weights are missing.
     pub fn build_cuda(self, options: &CudaOptions) -> Result<Pipeline, BuildError> {
-        let pipeline = CudaPipeline::new(self.config, self.weights, options)?;
+        let mut options = *options;
+        if let Some(min_cameras) = self.min_cameras {
+            options.cameras.min_cameras = Some(min_cameras);
+        }
+        let cameras = self.config.camera.as_ref();
+        let cameras = cameras.map_or(0, |camera| camera.camera_order.len());
+        if let Some(min_cameras) = options.cameras.min_cameras.filter(|least| *least > cameras) {
+            return Err(BuildError::MinCameras {
+                min_cameras,
+                cameras,
+            });
+        }
+        let pipeline = CudaPipeline::new(self.config, self.weights, &options)?;
         Ok(Pipeline::cuda(pipeline))
     }
 }

@@ -5,6 +5,7 @@
 
 mod builder;
 mod camera_branch;
+mod cameras;
 mod clock;
 mod dense;
 mod error;
@@ -19,6 +20,7 @@ mod ticket;
 mod worker;
 
 pub use builder::PipelineBuilder;
+pub use cameras::{BelowMinCameras, CameraPolicy, CameraState, CameraStates, MAX_CAMERAS};
 pub use error::BuildError;
 pub use explain::explain;
 pub use fault::{FaultCode, FrameFault};

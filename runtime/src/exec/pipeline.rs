@@ -48,7 +48,13 @@ impl Pipeline {
 
     pub(super) fn cuda(pipeline: CudaPipeline) -> Self {
         let config = pipeline.config().clone();
-        Self::new(config, 0, "cuda", Backend::Cuda(Box::new(pipeline)))
+        let min_cameras = pipeline.min_cameras();
+        Self::new(
+            config,
+            min_cameras,
+            "cuda",
+            Backend::Cuda(Box::new(pipeline)),
+        )
     }
 
     fn new(

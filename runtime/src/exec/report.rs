@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{FrameFault, StageId};
+use super::{CameraStates, FrameFault, StageId};
 
 /// How a frame ended. A dropped frame has no boxes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +20,10 @@ pub enum FrameOutcome {
 /// What was given up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Degradation {
-    /// Cameras of the model that delivered no image; their frustums were left out of the pooling.
+    /// Cameras of the model whose image was not used; their frustums were left out of the pooling.
     pub missing_cameras: u32,
+    /// Fewer cameras than `min_cameras` were there, and the frame was run with an empty camera map.
+    pub lidar_only: bool,
     /// Cells that found no room among `max_voxels`.
     pub dropped_voxels: u64,
     /// Points with a NaN or an infinity.
@@ -46,6 +48,7 @@ impl std::fmt::Display for Degradation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
             missing_cameras,
+            lidar_only,
             dropped_voxels,
             non_finite_points,
             clipped_points,
@@ -54,6 +57,7 @@ impl std::fmt::Display for Degradation {
         } = self;
         let remarks = [
             (*missing_cameras > 0).then(|| format!("cameras without image: {missing_cameras}")),
+            lidar_only.then(|| "LiDAR only: too few cameras".to_owned()),
             (*dropped_voxels > 0).then(|| format!("cells beyond max_voxels: {dropped_voxels}")),
             (*non_finite_points > 0)
                 .then(|| format!("NaN or infinite points: {non_finite_points}")),
@@ -87,6 +91,8 @@ pub struct FrameReport {
     pub outcome: FrameOutcome,
     /// Counts.
     pub counts: FrameCounts,
+    /// What each camera of the model was.
+    pub cameras: CameraStates,
     /// Time of each stage in the order of [`StageId::ALL`]; zero for a stage that did not run.
     pub stage_times: [Duration; StageId::COUNT],
 }
@@ -102,6 +108,7 @@ impl FrameReport {
                 decoded: 0,
                 detections: 0,
             },
+            cameras: CameraStates::missing(0),
             stage_times: [Duration::ZERO; StageId::COUNT],
         }
     }

@@ -256,6 +256,19 @@ impl<'a> RawImage<'a> {
         self.size
     }
 
+    /// How pixels are stored.
+    #[must_use]
+    pub const fn format(&self) -> PixelFormat {
+        self.format
+    }
+
+    /// The plane of pixels, and NV12's chroma.
+    #[must_use]
+    pub fn planes(&self) -> (Plane<'a>, Option<Plane<'a>>) {
+        let second = self.format == PixelFormat::Nv12;
+        (self.pixels, second.then_some(self.chroma))
+    }
+
     /// Decodes; `out` becomes `[height, width, 3]`.
     pub fn to_rgb(&self, out: &mut Vec<u8>) {
         let [width, height] = self.size;

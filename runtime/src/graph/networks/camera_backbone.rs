@@ -3,10 +3,37 @@
 //! In: `images` `[N, 3, H, W]`, RGB, already (pixel − mean) / std. Out: `image_feats` `[N, C, fh, fw]`.
 
 use super::layers::Layers;
-use super::{camera_of, lssfpn::lssfpn, swin::swin};
+use super::swin::{swin, token_size};
+use super::{camera_of, lssfpn::lssfpn};
 use crate::config::ModelSpec;
 use crate::graph::{Graph, GraphError};
 use crate::weights::Weights;
+
+/// Builds the neck alone, for engines that run the transformer in kernels of their own: `stage1`, `stage2`, …,
+/// maps of the stages after their own norm `[N, C_i, h_i, w_i]`, to `image_feats` `[N, C, fh, fw]`.
+///
+/// # Errors
+/// As [`camera_backbone`].
+pub fn image_neck(
+    spec: &ModelSpec,
+    weights: &Weights,
+    cameras: usize,
+) -> Result<Graph, GraphError> {
+    let camera = camera_of(spec)?;
+    let description = "LSSFPN. stage1, stage2, ...: [N, C_i, h_i, w_i], maps of the backbone's stages. \
+                       image_feats: [N, C, fh, fw].";
+    let mut l = Layers::new("image_neck", description, weights);
+    let stages = 1..camera.backbone.depths.len();
+    let maps = stages
+        .map(|stage| {
+            let [rows, columns] = token_size(camera.image_size, stage);
+            let shape = [cameras, camera.backbone.embed_dims << stage, rows, columns];
+            l.graph.input(&format!("stage{stage}"), &shape)
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let features = lssfpn(&mut l, &maps, camera.neck_channels)?;
+    l.graph.finish(&[("image_feats", features)])
+}
 
 /// Builds the backbone for `cameras` images a frame.
 ///

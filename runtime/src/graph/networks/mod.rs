@@ -18,8 +18,8 @@ mod tests;
 
 pub use bev_decoder::bev_decoder;
 pub use bev_downsample::bev_downsample;
-pub use camera_backbone::camera_backbone;
-pub use depth_net::depth_net;
+pub use camera_backbone::{camera_backbone, image_neck};
+pub use depth_net::{DepthStem, depth_maps, depth_net, depth_stem};
 pub use head::{QueryWeights, head, query_weights};
 pub use layers::{Conv, Layers, Norm};
 

@@ -14,6 +14,25 @@ const PATCH: usize = 4;
 /// Added to the score of a query and a key that were not neighbours before the cyclic shift.
 const MASKED: f32 = -100.0;
 
+/// Values of a patch: 4×4 pixels of three colours.
+pub const PATCH_VALUES: usize = PATCH * PATCH * 3;
+
+/// Where value `index` of a patch that is stored pixel by pixel (row, column, colour) stands in the order of
+/// the projection's weights (colour, row, column).
+#[must_use]
+pub const fn patch_place(index: usize) -> usize {
+    index % 3 * PATCH * PATCH + index / 3
+}
+
+/// Rows, columns of the tokens of a stage.
+#[must_use]
+pub fn token_size(image_size: [usize; 2], stage: usize) -> [usize; 2] {
+    image_size.map(|extent| {
+        let patches = extent.div_ceil(PATCH);
+        (0..stage).fold(patches, |tokens, _| tokens.div_ceil(2))
+    })
+}
+
 /// One transformer block or its attention.
 #[derive(Clone, Copy, Debug)]
 pub struct Block<'a> {

@@ -1,0 +1,390 @@
+//! Camera images on their way to the device.
+//!
+//! An image is taken when it arrives: host memory is copied to pinned memory, uploaded on a stream of its own
+//! and turned into patches, all before the cloud comes. Device memory is read where it is. A frame then uses
+//! the newest image of each camera. A new calibration is built into the table set that no frame uses.
+
+use std::sync::Arc;
+
+use bevfusion_kernels::cuda::dense_conv::MapSlice;
+use bevfusion_kernels::cuda::image::{
+    GeometryChange, ImageGeometry, ImagePreprocess, ImageSource, Resampling,
+};
+use bevfusion_kernels::driver::{
+    Context, DeviceArena, DeviceSlice, DriverError, Event, PinnedSlice, Priority, Stream,
+};
+use bevfusion_kernels::reference::image::{PixelFormat, Plane, RawImage};
+
+use super::camera::{CameraCapacity, preprocess};
+use super::tables::TableSets;
+use crate::camera::{CameraMatrices, ImageAug};
+use crate::config::CameraSpec;
+use crate::exec::{CameraPolicy, CameraState, CameraStates, MAX_CAMERAS};
+use crate::geometry::CameraCalibration;
+
+/// Bytes of a pixel for which there is room.
+const PIXEL_BYTES: usize = 3;
+/// Start of a second plane (bytes).
+const PLANE_ALIGNMENT: usize = 256;
+
+/// An image that the GPU can read where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceImage {
+    /// How pixels are stored.
+    pub format: PixelFormat,
+    /// Width, height (px).
+    pub size: [usize; 2],
+    /// First byte as the device sees it.
+    pub address: u64,
+    /// Bytes from row to row.
+    pub stride: usize,
+    /// First byte of NV12's chroma; otherwise not looked at.
+    pub chroma_address: u64,
+    /// Bytes from row to row of it.
+    pub chroma_stride: usize,
+}
+
+/// Why an image was not taken. The camera's earlier image is not used any more, unless the image was merely
+/// too early.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImageRefusal {
+    /// The model has no such camera.
+    #[error("there is no camera {camera}: the model has {cameras}")]
+    Camera {
+        /// Asked for.
+        camera: usize,
+        /// There are.
+        cameras: usize,
+    },
+    /// The image does not fit its size, or the memory that was planned for it.
+    #[error("camera {camera}: {problem}")]
+    Image {
+        /// Which camera.
+        camera: usize,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The camera's images before are still on their way: try again.
+    #[error("camera {camera}: its earlier images are still on their way")]
+    Busy {
+        /// Which camera.
+        camera: usize,
+    },
+    /// The GPU failed.
+    #[error(transparent)]
+    Device(#[from] DriverError),
+}
+
+/// What a camera has delivered.
+#[derive(Debug)]
+struct Input {
+    staging: [PinnedSlice<u8>; 2],
+    copied: [Event; 2],
+    turn: usize,
+    raw: DeviceSlice<u8>,
+    /// The raw image was read.
+    read: Event,
+    geometry: Option<ImageGeometry>,
+    calibration: Option<CameraCalibration>,
+    stamp_ns: Option<i64>,
+    is_rejected: bool,
+}
+
+/// All cameras of a model.
+#[derive(Debug)]
+pub(super) struct CameraInputs {
+    spec: CameraSpec,
+    preprocess: ImagePreprocess,
+    inputs: Vec<Input>,
+    upload: Stream,
+    tables: TableSets,
+}
+
+/// What the header of a frame says of its cameras.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FrameCameras {
+    pub(super) states: CameraStates,
+    pub(super) set: u32,
+}
+
+impl CameraInputs {
+    /// Takes memory; also the patches that the backbone reads.
+    pub(super) fn new(
+        context: &Arc<Context>,
+        arena: &DeviceArena,
+        spec: &CameraSpec,
+        capacity: CameraCapacity,
+    ) -> Result<(Self, MapSlice<u16>), DriverError> {
+        let cameras = spec.camera_order.len();
+        if cameras > MAX_CAMERAS {
+            return Err(DriverError::Arguments {
+                kernel: "camera images",
+                problem: format!("{cameras} cameras, at most {MAX_CAMERAS}"),
+            });
+        }
+        let (preprocess, patches) = preprocess(arena, spec, capacity)?;
+        let bytes = capacity.raw[0] * capacity.raw[1] * PIXEL_BYTES + PLANE_ALIGNMENT;
+        let event = || Event::ordering(context);
+        let input = |_camera| {
+            Ok(Input {
+                staging: [
+                    PinnedSlice::new(context, bytes)?,
+                    PinnedSlice::new(context, bytes)?,
+                ],
+                copied: [event()?, event()?],
+                turn: 0,
+                raw: arena.take("raw images", bytes)?,
+                read: event()?,
+                geometry: None,
+                calibration: None,
+                stamp_ns: None,
+                is_rejected: false,
+            })
+        };
+        let inputs = Self {
+            preprocess,
+            inputs: (0..cameras)
+                .map(input)
+                .collect::<Result<_, DriverError>>()?,
+            upload: Stream::new(context, Priority::Normal)?,
+            tables: TableSets::new(context, spec)?,
+            spec: spec.clone(),
+        };
+        Ok((inputs, patches))
+    }
+
+    /// Takes the calibration of a camera; it holds from the next frame on.
+    pub(super) fn calibrate(
+        &mut self,
+        camera: usize,
+        calibration: CameraCalibration,
+    ) -> Result<(), ImageRefusal> {
+        let name = self.name(camera)?;
+        let aug = self.inputs[camera].aug(&self.spec);
+        let matrices = CameraMatrices::new(&calibration, aug.matrix());
+        if let Err(error) = matrices.check(&name) {
+            return Err(ImageRefusal::Image {
+                camera,
+                problem: error.to_string(),
+            });
+        }
+        self.inputs[camera].calibration = Some(calibration);
+        Ok(())
+    }
+
+    /// Takes an image out of ordinary memory.
+    pub(super) fn push(
+        &mut self,
+        main: &Stream,
+        camera: usize,
+        image: &RawImage<'_>,
+        stamp_ns: i64,
+    ) -> Result<(), ImageRefusal> {
+        self.name(camera)?;
+        let ready = self.stage(camera, image);
+        let source = self.settled(camera, ready)?;
+        self.inputs[camera].read_after_upload(main)?;
+        self.process(main, camera, source, image.size(), stamp_ns)
+    }
+
+    /// Takes an image that the GPU reads where it is, when `main` comes to it.
+    pub(super) fn push_device(
+        &mut self,
+        main: &Stream,
+        camera: usize,
+        image: &DeviceImage,
+        stamp_ns: i64,
+    ) -> Result<(), ImageRefusal> {
+        self.name(camera)?;
+        let source = ImageSource {
+            camera,
+            format: image.format,
+            address: image.address,
+            stride: image.stride,
+            chroma_address: image.chroma_address,
+            chroma_stride: image.chroma_stride,
+        };
+        self.process(main, camera, source, image.size, stamp_ns)
+    }
+
+    /// A camera that delivers nothing from now on.
+    pub(super) fn forget(&mut self, camera: usize) {
+        if let Some(input) = self.inputs.get_mut(camera) {
+            input.stamp_ns = None;
+            input.is_rejected = false;
+        }
+    }
+
+    /// The cameras of a frame, with tables of their calibrations. `None` while two calibrations before
+    /// are still in use.
+    pub(super) fn take(
+        &mut self,
+        main: &Stream,
+        stamp_ns: i64,
+        policy: &CameraPolicy,
+    ) -> Result<Option<FrameCameras>, DriverError> {
+        let mut states = CameraStates::missing(self.inputs.len());
+        for (state, input) in states.as_mut_slice().iter_mut().zip(&self.inputs) {
+            *state = input.state(stamp_ns, policy);
+        }
+        let spec = &self.spec;
+        let matrices = self.inputs.iter().map(|input| {
+            let calibration = input.calibration.as_ref()?;
+            Some(CameraMatrices::new(calibration, input.aug(spec).matrix()))
+        });
+        let set = self.tables.current(main, &self.upload, matrices)?;
+        Ok(set.map(|set| FrameCameras { states, set }))
+    }
+
+    /// Behind the frame on `main`: its tables may be overwritten after it.
+    pub(super) fn launched(&self, main: &Stream) -> Result<(), DriverError> {
+        self.tables.used(main)
+    }
+
+    pub(super) const fn tables_mut(&mut self) -> &mut TableSets {
+        &mut self.tables
+    }
+
+    fn name(&self, camera: usize) -> Result<String, ImageRefusal> {
+        let cameras = self.inputs.len();
+        let name = self.spec.camera_order.get(camera).cloned();
+        name.ok_or(ImageRefusal::Camera { camera, cameras })
+    }
+
+    /// Marks the camera when its image was refused for good.
+    fn settled<T>(
+        &mut self,
+        camera: usize,
+        outcome: Result<T, ImageRefusal>,
+    ) -> Result<T, ImageRefusal> {
+        if matches!(outcome, Err(ImageRefusal::Image { .. })) {
+            self.inputs[camera].is_rejected = true;
+        }
+        outcome
+    }
+
+    /// Copies an image to pinned memory and starts its upload.
+    fn stage(&mut self, camera: usize, image: &RawImage<'_>) -> Result<ImageSource, ImageRefusal> {
+        let input = &mut self.inputs[camera];
+        let turn = input.turn;
+        if !input.copied[turn].has_happened()? {
+            return Err(ImageRefusal::Busy { camera });
+        }
+        let [_, height] = image.size();
+        let row = image.format().row_bytes(image.size()[0]);
+        let (pixels, chroma) = image.planes();
+        let used = |plane: &Plane<'_>, rows: usize| plane.stride * (rows - 1) + row;
+        let first = used(&pixels, height);
+        let second_at = first.next_multiple_of(PLANE_ALIGNMENT);
+        let second = chroma.map_or(0, |plane| used(&plane, height / 2));
+        let bytes = if second > 0 {
+            second_at + second
+        } else {
+            first
+        };
+        let room = input.raw.len();
+        if bytes > room {
+            return Err(ImageRefusal::Image {
+                camera,
+                problem: format!(
+                    "an image of {bytes} bytes; there is room for {room}: raise the largest raw size"
+                ),
+            });
+        }
+        let staging = input.staging[turn].as_mut_slice();
+        staging[..first].copy_from_slice(&pixels.bytes[..first]);
+        if let Some(plane) = chroma {
+            staging[second_at..second_at + second].copy_from_slice(&plane.bytes[..second]);
+        }
+        self.upload.wait(&input.read)?;
+        input
+            .raw
+            .copy_from_pinned(&self.upload, &input.staging[turn], bytes)?;
+        input.copied[turn].record(&self.upload)?;
+        input.turn = 1 - turn;
+        Ok(ImageSource {
+            camera,
+            format: image.format(),
+            address: input.raw.address(),
+            stride: pixels.stride,
+            chroma_address: input.raw.address() + second_at as u64,
+            chroma_stride: chroma.map_or(0, |plane| plane.stride),
+        })
+    }
+
+    /// Turns an image into patches.
+    fn process(
+        &mut self,
+        main: &Stream,
+        camera: usize,
+        source: ImageSource,
+        size: [usize; 2],
+        stamp_ns: i64,
+    ) -> Result<(), ImageRefusal> {
+        let outcome = self.patches(main, camera, source, size);
+        self.settled(camera, outcome)?;
+        let input = &mut self.inputs[camera];
+        input.read.record(main)?;
+        (input.stamp_ns, input.is_rejected) = (Some(stamp_ns), false);
+        Ok(())
+    }
+
+    fn patches(
+        &mut self,
+        main: &Stream,
+        camera: usize,
+        source: ImageSource,
+        size: [usize; 2],
+    ) -> Result<(), ImageRefusal> {
+        let refused = |error: DriverError| match error {
+            DriverError::Arguments { problem, .. } => ImageRefusal::Image { camera, problem },
+            other => ImageRefusal::Device(other),
+        };
+        let geometry = geometry(&self.spec, size);
+        if self.inputs[camera].geometry != Some(geometry) {
+            let change = self.preprocess.set_geometry(main, camera, &geometry);
+            if change.map_err(refused)? == GeometryChange::Busy {
+                return Err(ImageRefusal::Busy { camera });
+            }
+            self.inputs[camera].geometry = Some(geometry);
+        }
+        self.preprocess.enqueue(main, &[source]).map_err(refused)
+    }
+}
+
+impl Input {
+    fn state(&self, stamp_ns: i64, policy: &CameraPolicy) -> CameraState {
+        match (self.stamp_ns, &self.calibration) {
+            _ if self.is_rejected => CameraState::Rejected,
+            (None, _) => CameraState::Missing,
+            (Some(image_ns), _) if !policy.is_fresh(image_ns, stamp_ns) => CameraState::Stale,
+            (Some(_), None) => CameraState::Uncalibrated,
+            (Some(_), Some(_)) => CameraState::Fresh,
+        }
+    }
+
+    /// What is done to its images; before the first one, to one of the network's size.
+    fn aug(&self, spec: &CameraSpec) -> ImageAug {
+        let [height, width] = spec.image_size;
+        let [width, height] = self
+            .geometry
+            .map_or([width, height], |geometry| geometry.raw);
+        ImageAug::for_test(spec, width, height)
+    }
+
+    /// What comes on `main` starts when the last image has been uploaded.
+    fn read_after_upload(&self, main: &Stream) -> Result<(), DriverError> {
+        main.wait(&self.copied[1 - self.turn])
+    }
+}
+
+fn geometry(spec: &CameraSpec, raw: [usize; 2]) -> ImageGeometry {
+    let aug = ImageAug::for_test(spec, raw[0], raw[1]);
+    ImageGeometry {
+        raw,
+        resized: aug.resized,
+        crop: aug.crop,
+        resampling: Resampling::Pillow,
+        lens: None,
+    }
+}
