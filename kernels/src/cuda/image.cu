@@ -279,7 +279,7 @@ __device__ __forceinline__ void far_pixel(const ImageCamera& c, u32 column, u32 
 }  // namespace bev
 
 // Any scale, without shared memory: a block is a patch.
-extern "C" __global__ void __launch_bounds__(IMAGE_THREADS) image_far(PARAMS ImageParams p) {
+extern "C" __global__ void __launch_bounds__(IMAGE_THREADS, 4) image_far(PARAMS ImageParams p) {
     const ImageCamera& c = p.cameras[blockIdx.z];
     u64 patch = (static_cast<u64>(c.camera) * p.patch_rows + blockIdx.y) * p.patch_columns + blockIdx.x;
     for (u32 pixel = threadIdx.x / WARP; pixel < PATCH * PATCH; pixel += IMAGE_WARPS) {

@@ -81,6 +81,34 @@ struct Slot {
     plan: Option<ImagePlan>,
 }
 
+impl Slot {
+    /// Brings the first words of the staged table and map to the device.
+    fn upload(
+        &self,
+        kernel: &Function,
+        stream: &Stream,
+        [table, map]: [usize; 2],
+    ) -> Result<(), DriverError> {
+        let staging = self.staging.device_address();
+        let parts = [
+            (staging, &self.table, table),
+            (staging + self.table.bytes() as u64, &self.map, map),
+        ];
+        for (from, to, words) in parts.into_iter().filter(|(_, _, words)| *words > 0) {
+            let params = UploadParams {
+                from,
+                to: to.address(),
+                words: words as u64,
+            };
+            let launch = Launch::row(UPLOAD_BLOCKS, THREADS);
+            // SAFETY: the struct mirrors the kernel's; the plan keeps within both slices, and the staging
+            // memory is written again only after the event behind this.
+            unsafe { kernel.launch(stream, launch, &params) }?;
+        }
+        Ok(())
+    }
+}
+
 /// Makes the network's input from the images of a frame.
 #[derive(Debug)]
 pub struct ImagePreprocess {
@@ -141,8 +169,8 @@ impl ImagePreprocess {
     /// waits.
     ///
     /// # Errors
-    /// When there is no such camera, the geometry is beyond the capacities or has no meaning, or the driver
-    /// refuses; then the camera keeps what it had.
+    /// When there is no such camera, or the geometry is beyond the capacities or has no meaning: the camera
+    /// keeps what it had. When the driver refuses: it has none until the next one.
     pub fn set_geometry(
         &mut self,
         stream: &Stream,
@@ -169,27 +197,11 @@ impl ImagePreprocess {
             Ok(plan) => plan,
             Err(problem) => return fail(format!("camera {camera}: {problem}")),
         };
-        let staging = slot.staging.device_address();
-        let parts = [
-            (staging, &slot.table, plan.table_words),
-            (
-                staging + slot.table.bytes() as u64,
-                &slot.map,
-                plan.map_words,
-            ),
-        ];
-        for (from, to, words) in parts.into_iter().filter(|(_, _, words)| *words > 0) {
-            let params = UploadParams {
-                from,
-                to: to.address(),
-                words: words as u64,
-            };
-            let launch = Launch::row(UPLOAD_BLOCKS, THREADS);
-            // SAFETY: the struct mirrors the kernel's; the plan keeps within both slices, and the staging
-            // memory is written again only after the event below.
-            unsafe { self.upload.launch(stream, launch, &params) }?;
-        }
+        slot.plan = None;
+        let uploaded = slot.upload(&self.upload, stream, [plan.table_words, plan.map_words]);
+        // Also behind a part of the work, so that the staging memory is left alone until it is done.
         slot.staged.record(stream)?;
+        uploaded?;
         slot.plan = Some(plan);
         Ok(GeometryChange::Queued)
     }

@@ -125,9 +125,9 @@ impl Axis {
         for LinearTap { at, weights } in taps {
             axis.starts.push((at[0] / WORD) as u32);
             axis.weights
-                .push((at[0] % WORD | (at[1] - at[0]) << 16) as u32);
+                .push(((at[0] % WORD) | ((at[1] - at[0]) << 16)) as u32);
             axis.weights
-                .push((weights[0] | weights[1] << 16).cast_unsigned());
+                .push((weights[0] | (weights[1] << 16)).cast_unsigned());
         }
         axis
     }

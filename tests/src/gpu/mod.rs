@@ -2,6 +2,7 @@
 
 pub mod conv;
 pub mod head;
+pub mod image;
 pub mod model;
 pub mod points;
 pub mod presets;

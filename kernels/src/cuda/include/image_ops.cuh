@@ -1,4 +1,4 @@
-// Instructions of the image kernel: sums of four byte products, and copies to shared memory with a length.
+// Instructions of the image kernel: sums of byte products, and copies to shared memory with a length.
 #pragma once
 #include "include/common.cuh"
 
@@ -15,6 +15,14 @@ __device__ __forceinline__ u32 dot_unsigned(u32 levels, u32 weights, u32 sum) {
 __device__ __forceinline__ u32 dot_signed(u32 levels, u32 weights, u32 sum) {
     u32 d;
     asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(d) : "r"(levels), "r"(weights), "r"(sum));
+    return d;
+}
+
+// sum + the products of four unsigned bytes with two halves of `first` and two of `second`.
+__device__ __forceinline__ u32 dot_wide(u32 levels, u32 first, u32 second, u32 sum) {
+    u32 d;
+    asm("dp2a.lo.u32.u32 %0, %1, %2, %3;" : "=r"(d) : "r"(first), "r"(levels), "r"(sum));
+    asm("dp2a.hi.u32.u32 %0, %1, %2, %3;" : "=r"(d) : "r"(second), "r"(levels), "r"(d));
     return d;
 }
 

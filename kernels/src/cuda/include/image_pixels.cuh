@@ -124,10 +124,49 @@ __device__ __forceinline__ FourPixels from_planes(u32 luma, u32 chroma) {
     return from_luma(luma, u, v);
 }
 
+// (a + b + 1) / 2 of each byte.
+__device__ __forceinline__ u32 mean_of(u32 a, u32 b) { return (a | b) - (((a ^ b) & 0xfefefefeu) >> 1); }
+
+// (a + b + c + d + 2) / 4 of each byte.
+__device__ __forceinline__ u32 mean_of(u32 a, u32 b, u32 c, u32 d) {
+    constexpr u32 EVEN = 0x00ff00ffu, HALF = 0x00020002u;
+    u32 even = (a & EVEN) + (b & EVEN) + (c & EVEN) + (d & EVEN) + HALF;
+    u32 odd = (a >> 8 & EVEN) + (b >> 8 & EVEN) + (c >> 8 & EVEN) + (d >> 8 & EVEN) + HALF;
+    return (even >> 2 & EVEN) | (odd >> 2 & EVEN) << 8;
+}
+
+// Four bytes of a row and those one to the left and one to the right of them.
+struct Neighbours {
+    u32 left, here, right;
+};
+
+__device__ __forceinline__ Neighbours neighbours_at(const u8* from) {
+    u32 here = word_at(from);
+    return {here << 8 | byte_at(from - 1), here, here >> 8 | byte_at(from + 4) << 24};
+}
+
+// Four pixels of a mosaic, 0 < x and x + 4 < width.
+__device__ __forceinline__ FourPixels four_of_mosaic(const ImageCamera& c, u32 x, u32 y) {
+    y = min(max(y, 1u), c.height - 2);
+    const u8* from = row_of(c, y) + x;
+    Neighbours above = neighbours_at(from - c.stride), row = neighbours_at(from), below = neighbours_at(from + c.stride);
+    u32 red = c.format - BAYER;
+    bool red_row = y % 2 == red / 2;
+    // Columns that have the colour of the row; the others are green.
+    u32 coloured = (red % 2 == 0) == red_row ? 0x00ff00ffu : 0xff00ff00u;
+    u32 across = mean_of(row.left, row.right), down = mean_of(above.here, below.here);
+    u32 sides = mean_of(row.left, row.right, above.here, below.here);
+    u32 corners = mean_of(above.left, above.right, below.left, below.right);
+    u32 own = (row.here & coloured) | (across & ~coloured), other = (corners & coloured) | (down & ~coloured);
+    u32 green = (sides & coloured) | (row.here & ~coloured);
+    return {{red_row ? own : other, green, red_row ? other : own}};
+}
+
 // Pixels x to x + 3, x a multiple of 4; beyond the last column it repeats.
 __device__ __forceinline__ FourPixels four_at(const ImageCamera& c, u32 x, u32 y) {
     const u8* row = row_of(c, y);
-    if (x + 4 > c.width || c.format >= BAYER) {
+    bool mosaic = c.format >= BAYER;
+    if (x + 4 > c.width || (mosaic && (x == 0 || x + 4 >= c.width || c.height < 3))) {
         FourPixels four = {{0, 0, 0}};
 #pragma unroll 1
         for (u32 i = 0; i < 4; ++i) put(four, i, pixel_at(c, min(x + i, c.width - 1), y));
@@ -151,10 +190,11 @@ __device__ __forceinline__ FourPixels four_at(const ImageCamera& c, u32 x, u32 y
         case YUY2:
             return from_pairs(__byte_perm(word_at(row + 2 * x), 0, 0x2301), __byte_perm(word_at(row + 2 * x + 4), 0, 0x2301));
         case NV12: return from_planes(word_at(row + x), word_at(chroma_of(c, y) + x));
-        default: {
+        case MONO8: {
             u32 grey = word_at(row + x);
             return {{grey, grey, grey}};
         }
+        default: return four_of_mosaic(c, x, y);
     }
 }
 
@@ -178,42 +218,66 @@ __device__ __forceinline__ int2 position_of(const ImageCamera& c, u32 x, u32 y) 
                      static_cast<i32>(y * 32) + static_cast<short>(away >> 16));
 }
 
+// The pixels around a position.
+struct Corner {
+    i32 left, top;
+    u32 dx, dy;
+
+    __device__ __forceinline__ explicit Corner(int2 position)
+        : left(position.x >> 5), top(position.y >> 5), dx(static_cast<u32>(position.x) & 31),
+          dy(static_cast<u32>(position.y) & 31) {}
+
+    __device__ __forceinline__ bool inside(const ImageCamera& c) const {
+        return left >= 0 && top >= 0 && left + 1 < static_cast<i32>(c.width) && top + 1 < static_cast<i32>(c.height);
+    }
+
+    // The packed pixels (left, top), (right, top), (left, bottom), (right, bottom) by their shares.
+    __device__ __forceinline__ u32 weighed(const u32 (&pixels)[4]) const {
+        FourPixels four = from_packed(pixels);
+        u32 columns = (32 - dx) | dx << 16, result = 0;
+        u32 above = columns * (32 - dy), below = columns * dy;
+#pragma unroll
+        for (u32 i = 0; i < CHANNELS; ++i) result |= (dot_wide(four.channel[i], above, below, 512) >> 10) << 8 * i;
+        return result;
+    }
+};
+
+// Inside an interleaved image.
+__device__ __forceinline__ u32 weighed_interleaved(const ImageCamera& c, const Corner& corner) {
+    const u8* row = row_of(c, static_cast<u32>(corner.top)) + 3 * corner.left;
+    u32 above[2], below[2];
+    two_interleaved(row, above);
+    two_interleaved(row + c.stride, below);
+    u32 pixels[4] = {above[0], above[1], below[0], below[1]};
+    u32 pixel = corner.weighed(pixels);
+    return c.format == RGB8 ? pixel : __byte_perm(pixel, 0, 0x4012);
+}
+
 // Pixel (x, y) as seen without the lens, x < right and y < bottom.
 __device__ __forceinline__ u32 unbent_pixel(const ImageCamera& c, u32 x, u32 y) {
-    int2 position = position_of(c, x, y);
-    i32 left = position.x >> 5, top = position.y >> 5, width = static_cast<i32>(c.width), height = static_cast<i32>(c.height);
-    u32 dx = static_cast<u32>(position.x) & 31, dy = static_cast<u32>(position.y) & 31;
-    u32 corners[2][2] = {{0, 0}, {0, 0}};
-    bool whole = left >= 0 && top >= 0 && left + 1 < width && top + 1 < height;
-    if (whole && c.format <= BGR8) {
-        const u8* row = row_of(c, static_cast<u32>(top)) + 3 * left;
-        two_interleaved(row, corners[0]);
-        two_interleaved(row + c.stride, corners[1]);
-        if (c.format == BGR8) {
+    Corner corner(position_of(c, x, y));
+    u32 pixels[4];
 #pragma unroll
-            for (u32 i = 0; i < 4; ++i) corners[i / 2][i % 2] = __byte_perm(corners[i / 2][i % 2], 0, 0x4012);
-        }
-    } else {
-#pragma unroll
-        for (u32 i = 0; i < 4; ++i) {
-            i32 u = left + static_cast<i32>(i % 2), v = top + static_cast<i32>(i / 2);
-            if (u >= 0 && v >= 0 && u < width && v < height)
-                corners[i / 2][i % 2] = pixel_at(c, static_cast<u32>(u), static_cast<u32>(v));
-        }
+    for (u32 i = 0; i < 4; ++i) {
+        i32 u = corner.left + static_cast<i32>(i % 2), v = corner.top + static_cast<i32>(i / 2);
+        bool inside = u >= 0 && v >= 0 && u < static_cast<i32>(c.width) && v < static_cast<i32>(c.height);
+        pixels[i] = inside ? pixel_at(c, static_cast<u32>(u), static_cast<u32>(v)) : 0;
     }
-    u32 weights[4] = {(32 - dx) * (32 - dy), dx * (32 - dy), (32 - dx) * dy, dx * dy}, result = 0;
-#pragma unroll
-    for (u32 channel = 0; channel < CHANNELS; ++channel) {
-        u32 sum = 512;
-#pragma unroll
-        for (u32 i = 0; i < 4; ++i) sum += (corners[i / 2][i % 2] >> 8 * channel & 255) * weights[i];
-        result |= (sum >> 10) << 8 * channel;
-    }
-    return result;
+    return corner.weighed(pixels);
 }
 
 // As `four_at`, without the lens; what lies beyond what is read is 0.
 __device__ __forceinline__ FourPixels four_unbent(const ImageCamera& c, u32 x, u32 y) {
+    if (c.format <= BGR8 && x + 4 <= c.right) {
+        Corner corners[4] = {Corner(position_of(c, x, y)), Corner(position_of(c, x + 1, y)),
+                             Corner(position_of(c, x + 2, y)), Corner(position_of(c, x + 3, y))};
+        if (corners[0].inside(c) && corners[1].inside(c) && corners[2].inside(c) && corners[3].inside(c)) {
+            u32 pixels[4];
+#pragma unroll
+            for (u32 i = 0; i < 4; ++i) pixels[i] = weighed_interleaved(c, corners[i]);
+            return from_packed(pixels);
+        }
+    }
     FourPixels four = {{0, 0, 0}};
 #pragma unroll 1
     for (u32 i = 0; i < 4 && x + i < c.right; ++i) put(four, i, unbent_pixel(c, x + i, y));
