@@ -9,3 +9,4 @@ mod random;
 pub mod stages;
 pub mod steady;
 pub mod timing;
+pub mod view;
