@@ -93,8 +93,8 @@ impl Rig {
         context: &Arc<Context>,
     ) -> Result<PinnedSlice<ViewRecord>, DriverError> {
         let mut record = PinnedSlice::<ViewRecord>::new(context, 1)?;
-        let both: Vec<_> = self.frustum.iter().zip(&self.depth);
-        let both: Vec<_> = both.into_iter().map(|(f, d)| (*f, *d)).collect();
+        let both = self.frustum.iter().zip(&self.depth);
+        let both: Vec<_> = both.map(|(f, d)| (*f, *d)).collect();
         if let Some(record) = record.as_mut_slice().first_mut() {
             record.set(&both, &self.forward, &self.undo)?;
         }
