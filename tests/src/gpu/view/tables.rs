@@ -9,7 +9,7 @@ use super::cases::{Case, all};
 use crate::report::Report;
 
 /// Runs beyond which a cell is in the front part of the list.
-const LONG_RUNS: u32 = 6;
+const LONG_RUNS: u32 = 3;
 
 pub(super) fn run(stream: &Stream, quick: bool, report: &mut Report) -> Result<(), DriverError> {
     for case in all(quick) {
