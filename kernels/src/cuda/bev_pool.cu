@@ -2,10 +2,10 @@
 //
 // In: depth probabilities and context of depth_softmax.cu, the frame's table set. Out: fp16 map
 // [X * Y][pitch], channel z * C + c. A product has 16 cells as its rows: for one image column at a time, the
-// probabilities of each cell's run (zeros outside it) times the column's context, summed in fp32. A cell's
-// runs are added by ascending (camera, u, depth, v), and what the other cells of its tile add is zero, so
-// that its bits depend on nothing else. Tiles of cells with many runs are shared by the warps of a block, others
-// have a warp each.
+// probabilities of each cell's run (zeros outside it) times the column's context, summed in fp32. A warp adds a
+// cell's runs by ascending (camera, u, depth, v); products for other cells of the tile add zeros. Tiles of
+// cells with many runs are shared by the warps of a block, whose sums are added in order; other tiles have a
+// warp each. So the order of sums is that of the table set alone.
 //
 // Cells without runs are never written in a normal frame. `written` says which cells hold sums; when a set of
 // another build is used, those that have no runs in it are cleared.
@@ -44,7 +44,7 @@ struct Tile {
     u32 first;
     u32 end;
     u32 part;   // of the products
-    u32 parts;
+    u32 parts;  // a power of two
 };
 
 // Zeros all of a lane's 8 rows that lie outside the run; `base` is the first of the rows.
@@ -123,7 +123,7 @@ __device__ __forceinline__ u32 add_runs(const BevPoolParams& p, const u32* runs,
             ++cursor;
             next = cursor < end ? runs[cursor] : NO_RUN;
         }
-        if (step % tile.parts == tile.part) {
+        if ((step & (tile.parts - 1)) == tile.part) {
             const u32 low = __shfl_sync(ALL_LANES, run, lane / 4), high = __shfl_sync(ALL_LANES, run, lane / 4 + 8);
             add_column<TILES, WHOLE>(p, column, low, high, sums);
         }

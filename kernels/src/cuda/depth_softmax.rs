@@ -94,7 +94,7 @@ impl DepthSoftmax {
         let shared_bytes = (shape.depths + channels) * (row_pairs + 1) * size_of::<u32>();
         let name = match shape.depths {
             ..=128 => "depth_softmax_4",
-            ..=256 => "depth_softmax_8",
+            129..=256 => "depth_softmax_8",
             _ => "depth_softmax_16",
         };
         let module = Module::load(context, &images::DEPTH_SOFTMAX)?;

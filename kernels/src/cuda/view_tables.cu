@@ -20,7 +20,7 @@ constexpr u32 SCAN_ROWS = 8;
 // Counts that a block sums; arrays of counts and key words are padded to it.
 constexpr u32 CHUNK = SCAN_THREADS * SCAN_ROWS;
 // A cell with more runs than this is long: a block pools a tile of such cells.
-constexpr u32 LONG_RUNS = 6;
+constexpr u32 LONG_RUNS = 3;
 // Runs that a block sorts in shared memory.
 constexpr u32 SHARED_RUNS = 2048;
 constexpr u32 OUTSIDE = 0xffffffffu;

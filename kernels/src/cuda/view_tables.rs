@@ -167,7 +167,7 @@ pub struct ViewTables {
     params: Params,
     sets: [TableSet; SETS],
     config: ViewTablesConfig,
-    scratch: Scratch,
+    _scratch: Scratch,
 }
 
 impl ViewTables {
@@ -226,7 +226,7 @@ impl ViewTables {
             params,
             sets,
             config: *config,
-            scratch,
+            _scratch: scratch,
         })
     }
 

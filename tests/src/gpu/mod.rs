@@ -11,3 +11,4 @@ pub mod stages;
 pub mod steady;
 pub mod swin;
 pub mod timing;
+pub mod view;
