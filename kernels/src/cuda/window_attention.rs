@@ -41,7 +41,7 @@ pub struct WindowAttentionWeights<'a> {
     /// query's part times [`query_scale`].
     pub padding: &'a [f32],
     /// Relative position bias `[(2 window − 1)², heads]`, row (Δrow + window − 1) · (2 window − 1) + Δcolumn +
-    /// window − 1 with Δ = query − key.
+    /// window − 1 with Δ = query − key. The fast kernel rounds it, times log2 e, to fp16.
     pub position_bias: &'a [f32],
 }
 

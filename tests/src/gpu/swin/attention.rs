@@ -123,8 +123,8 @@ fn cases() -> Vec<Case> {
             Case::new(1, [17, 9], 2, [8, 64], shift),
             Case::new(2, [5, 9], 3, [4, 8], shift),
         ]);
-        // One key has nearly all the weight; the bias is beyond what the scores alone reach.
-        for [scale, bias] in [[4.0, 1.0], [6.0, 8.0], [0.0, 60.0]] {
+        // One key has nearly all the weight; much of the weight comes from the bias, which is rounded to fp16.
+        for [scale, bias] in [[6.0, 1.0], [4.0, 4.0], [0.0, 4.0]] {
             let case = Case::new(2, [10, 16], 3, FAST, shift);
             cases.push(Case {
                 scale,

@@ -9,8 +9,8 @@ mod tests {
     use bevfusion_kernels::reference::window_attention::{WindowAttentionShape, window_attention};
     use serde::Deserialize;
 
-    use crate::golden::GoldenError;
-    use crate::ops::{cases, check};
+    use crate::golden::{GoldenError, golden_dir};
+    use crate::ops::cases;
     use crate::report::{Report, Tolerance};
 
     const TOLERANCE: Tolerance = Tolerance::OfMaximum(1e-5);
@@ -27,6 +27,17 @@ mod tests {
         window: usize,
         #[serde(default)]
         shift: usize,
+    }
+
+    /// Runs the cases of the repository and those of the larger golden set, where there is one.
+    fn check(cases: impl Fn(&Path, &mut Report) -> Result<(), GoldenError>) {
+        let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+        let mut report = Report::default();
+        for set in std::iter::once(own).chain(golden_dir()) {
+            cases(&set.join("ops"), &mut report).expect("the golden files are readable");
+        }
+        assert!(!report.rows.is_empty(), "nothing was compared");
+        assert_eq!(report.failures().count(), 0, "{report}");
     }
 
     /// `[rows, in]` · `[out, in]`ᵀ + bias.
