@@ -1,6 +1,6 @@
 // Camera images to the network's input: decoded, undistorted, resized, cropped, normalised, in patches.
 //
-// In: 8-bit images of any format (`image_pixels.cuh`). Out: fp16 [camera][ceil(H/4)][ceil(W/4)][48], value
+// In: 8-bit images of any format (`image_pixels.cuh`). Out: fp16 [camera][ceil(H/4)][ceil(W/4)][64], value
 // dy * 12 + dx * 3 + channel; pixels beyond H, W are 0. A block makes 32 columns of up to 32 rows: it brings
 // the source under them into shared memory, a byte plane for each channel; weighs it along rows, then along
 // columns; looks levels up; and stores whole patches. Both passes multiply four bytes at a time: weights of
@@ -16,6 +16,7 @@ constexpr u32 IMAGE_WARPS = IMAGE_THREADS / WARP;
 constexpr u32 TILE_COLUMNS = 32;
 constexpr u32 TILE_PATCHES = TILE_COLUMNS / PATCH;
 constexpr u32 PATCH_CHUNKS = PATCH_VALUES * 2 / 16;
+constexpr u32 PITCH_CHUNKS = PATCH_PITCH * 2 / 16;
 
 // The output of a block and the source under it.
 struct Tile {
@@ -179,7 +180,8 @@ __device__ __forceinline__ void store_patches(const ImageParams& p, const ImageC
         u32 row = i / ROOM, chunk = i % ROOM;
         if (first_row + row >= p.patch_rows || chunk >= here) continue;
         u64 patch = (static_cast<u64>(c.camera) * p.patch_rows + first_row + row) * p.patch_columns + first_column;
-        reinterpret_cast<uint4*>(p.out)[patch * PATCH_CHUNKS + chunk] = patches[i];
+        const u64 to = (patch + chunk / PATCH_CHUNKS) * PITCH_CHUNKS + chunk % PATCH_CHUNKS;
+        reinterpret_cast<uint4*>(p.out)[to] = patches[i];
     }
 }
 
@@ -288,7 +290,7 @@ extern "C" __global__ void __launch_bounds__(IMAGE_THREADS, 4) image_far(PARAMS 
         bool shown = !shows_nothing(c) && x - c.first_column < c.columns && y - c.first_row < c.rows;
         if (shown) far_pixel(c, x - c.first_column, y - c.first_row, levels);
         if (threadIdx.x % WARP == 0)
-            put_pixel(p.levels, p.out + patch * PATCH_VALUES + pixel * CHANNELS, levels, x < p.width && y < p.height);
+            put_pixel(p.levels, p.out + patch * PATCH_PITCH + pixel * CHANNELS, levels, x < p.width && y < p.height);
     }
 }
 

@@ -1,8 +1,8 @@
 //! Launcher of `image.cu`: camera images of any common encoding to the network's input.
 //!
 //! In: 8-bit images in memory that the device reads, of any size and row stride. Out, on the device:
-//! fp16 bits `[camera][⌈H/4⌉][⌈W/4⌉][48]`, value dy·12 + dx·3 + channel of a 4×4 patch, pixels beyond H and
-//! W zero. Decoding, undistortion, resize, crop and normalisation are one launch for any number of cameras,
+//! fp16 bits `[camera][⌈H/4⌉][⌈W/4⌉][64]`, value dy·12 + dx·3 + channel of a 4×4 patch, zeros behind these 48,
+//! pixels beyond H and W zero. Decoding, undistortion, resize, crop and normalisation are one launch for any number of cameras,
 //! with the levels of [`reference::image`](crate::reference::image) to the bit. A camera that shrinks its
 //! images by more than shared memory allows takes a launch of its own.
 
@@ -17,11 +17,13 @@ use crate::driver::{
     Context, DeviceArena, DeviceSlice, DriverError, Event, Function, Launch, Module, PinnedSlice,
     Stream,
 };
-use crate::reference::image::{MAX_EDGE, PATCH, PATCH_VALUES, PixelFormat, levels};
+use crate::reference::image::{MAX_EDGE, PATCH, PixelFormat, levels};
 
 pub use super::image_params::MAX_CAMERAS;
 pub use super::image_plan::{ImageGeometry, Resampling};
 
+/// Elements from one patch to the next, a whole number of what convolutions read at a time.
+pub const PATCH_PITCH: usize = 64;
 const THREADS: u32 = 256;
 /// Shared memory that blocks take besides what is asked for (bytes).
 const STATIC_SHARED: usize = 2 << 10;
@@ -160,7 +162,7 @@ impl ImagePreprocess {
                 .map(slot)
                 .collect::<Result<_, DriverError>>()?,
             levels: arena.take_with("normalised levels", values.as_flattened())?,
-            output: arena.take_zeroed("image patches", config.cameras * patches * PATCH_VALUES)?,
+            output: arena.take_zeroed("image patches", config.cameras * patches * PATCH_PITCH)?,
         })
     }
 
@@ -268,7 +270,7 @@ impl ImagePreprocess {
         Ok(())
     }
 
-    /// `[camera][⌈H/4⌉][⌈W/4⌉][48]` fp16 bits.
+    /// `[camera][⌈H/4⌉][⌈W/4⌉]` patches of [`PATCH_PITCH`] fp16 bits.
     #[must_use]
     pub const fn output(&self) -> &DeviceSlice<u16> {
         &self.output

@@ -12,7 +12,7 @@ use bevfusion_kernels::cuda::depth_features::{
 use bevfusion_kernels::cuda::depth_image::{DepthImage, DepthImageConfig, PointSource};
 use bevfusion_kernels::cuda::depth_softmax::{DepthSoftmax, DepthSoftmaxInputs};
 use bevfusion_kernels::cuda::frame::FrameHeader;
-use bevfusion_kernels::cuda::image::{ImageConfig, ImagePreprocess};
+use bevfusion_kernels::cuda::image::{ImageConfig, ImagePreprocess, PATCH_PITCH};
 use bevfusion_kernels::cuda::layer_norm::LayerNormKernels;
 use bevfusion_kernels::cuda::view_tables::{ViewTables, ViewTablesConfig};
 use bevfusion_kernels::cuda::window_attention::WindowAttentionKernels;
@@ -28,9 +28,6 @@ use crate::config::{CameraSpec, ModelConfig};
 use crate::exec::BuildError;
 use crate::graph::networks::{bev_downsample, depth_maps, depth_stem, image_neck};
 use crate::weights::Weights;
-
-/// Elements of a patch in memory, of which [`PATCH_VALUES`](crate::graph::networks::swin::PATCH_VALUES) count.
-const PATCH_PITCH: usize = 64;
 
 /// Bounds of what cameras may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ namespace bev {
 constexpr u32 IMAGE_CAMERAS = 12;
 constexpr u32 PATCH = 4;
 constexpr u32 PATCH_VALUES = 48;
+constexpr u32 PATCH_PITCH = 64;  // halfs from one patch to the next; the rest stays zero
 constexpr u32 LEVELS = 256;
 constexpr u32 CHANNELS = 3;
 
@@ -39,7 +40,7 @@ struct ImageCamera {
 };
 
 struct ImageParams {
-    u16* out;            // [camera][patch_rows][patch_columns][48]
+    u16* out;            // [camera][patch_rows][patch_columns][PATCH_PITCH]
     const u16* levels;   // [3][256]
     u32 width, height, patch_columns, patch_rows;
     ImageCamera cameras[IMAGE_CAMERAS];
