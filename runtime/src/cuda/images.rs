@@ -223,9 +223,10 @@ impl CameraInputs {
         stamp_ns: i64,
         policy: &CameraPolicy,
     ) -> Result<Option<FrameCameras>, DriverError> {
+        let is_given = self.tables.is_given();
         let mut states = CameraStates::missing(self.inputs.len());
         for (state, input) in states.as_mut_slice().iter_mut().zip(&self.inputs) {
-            *state = input.state(stamp_ns, policy);
+            *state = input.state(stamp_ns, policy, is_given);
         }
         let spec = &self.spec;
         let matrices = self.inputs.iter().map(|input| {
@@ -353,13 +354,13 @@ impl CameraInputs {
 }
 
 impl Input {
-    fn state(&self, stamp_ns: i64, policy: &CameraPolicy) -> CameraState {
+    fn state(&self, stamp_ns: i64, policy: &CameraPolicy, is_given: bool) -> CameraState {
         match (self.stamp_ns, &self.calibration) {
             _ if self.is_rejected => CameraState::Rejected,
             (None, _) => CameraState::Missing,
             (Some(image_ns), _) if !policy.is_fresh(image_ns, stamp_ns) => CameraState::Stale,
-            (Some(_), None) => CameraState::Uncalibrated,
-            (Some(_), Some(_)) => CameraState::Fresh,
+            (Some(_), None) if !is_given => CameraState::Uncalibrated,
+            (Some(_), _) => CameraState::Fresh,
         }
     }
 

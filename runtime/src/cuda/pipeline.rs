@@ -22,6 +22,7 @@ use super::camera::CameraCapacity;
 use super::images::{CameraInputs, DeviceImage, FrameCameras, ImageRefusal};
 use super::program::{Detector, Kernels, Streams};
 use super::slot::{Slot, StageSpan, read_frame};
+use crate::camera::{CameraMatrices, Matrix4};
 use crate::config::ModelConfig;
 use crate::exec::{
     BelowMinCameras, BuildError, CameraPolicy, FaultCode, FrameFault, FrameOutcome, FrameReport,
@@ -275,6 +276,15 @@ impl CudaPipeline {
     pub fn override_ranks(&mut self, ranks: DeviceSlice<i32>) {
         if let Some(inputs) = &mut self.cameras {
             inputs.tables_mut().override_ranks(ranks);
+        }
+    }
+
+    /// Takes the float32 matrices of all cameras themselves and the LiDAR augmentation, in place of
+    /// calibrations and test-time augmentation.
+    pub fn override_matrices(&mut self, cameras: &[CameraMatrices], lidar_aug_matrix: Matrix4) {
+        if let Some(inputs) = &mut self.cameras {
+            let tables = inputs.tables_mut();
+            tables.override_matrices(cameras, lidar_aug_matrix);
         }
     }
 

@@ -9,7 +9,7 @@ use bevfusion_kernels::reference::depth_image::DepthCamera;
 use bevfusion_kernels::reference::frustum::{FrustumCamera, LidarAugmentation};
 
 use super::program::Detector;
-use crate::camera::{CameraMatrices, identity, lidar_augmentation};
+use crate::camera::{CameraMatrices, Matrix4, identity, lidar_augmentation};
 use crate::config::CameraSpec;
 use crate::exec::MAX_CAMERAS;
 
@@ -24,7 +24,8 @@ pub(super) struct TableSets {
     matrices: [Option<CameraMatrices>; MAX_CAMERAS],
     prepared: Vec<(FrustumCamera, DepthCamera)>,
     detector: Option<Arc<Detector>>,
-    /// Cells given from outside in place of the computed ones.
+    /// Matrices and cells given from outside in place of those that follow from the calibrations.
+    given: Option<(Vec<CameraMatrices>, Matrix4)>,
     ranks: Option<DeviceSlice<i32>>,
     is_stale: bool,
 }
@@ -42,6 +43,7 @@ impl TableSets {
             matrices: [None; MAX_CAMERAS],
             prepared: Vec::with_capacity(MAX_CAMERAS),
             detector: None,
+            given: None,
             ranks: None,
             is_stale: true,
         })
@@ -50,6 +52,17 @@ impl TableSets {
     /// Whose tables they are; they hold nothing before.
     pub(super) fn attach(&mut self, detector: &Arc<Detector>) {
         self.detector = Some(Arc::clone(detector));
+    }
+
+    /// Builds from these matrices from now on, whatever the calibrations say.
+    pub(super) fn override_matrices(&mut self, cameras: &[CameraMatrices], lidar_aug: Matrix4) {
+        self.given = Some((cameras.to_vec(), lidar_aug));
+        self.is_stale = true;
+    }
+
+    /// Whether matrices were given from outside.
+    pub(super) const fn is_given(&self) -> bool {
+        self.given.is_some()
     }
 
     /// Builds from these ranks of frustum points from now on, to compare implementations closely.
@@ -100,7 +113,10 @@ impl TableSets {
             problem: error.to_string(),
         };
         self.prepared.clear();
-        for (matrices, name) in self.matrices.iter().zip(&self.names) {
+        let given = self.given.as_ref();
+        for (camera, name) in self.names.iter().enumerate() {
+            let given = given.and_then(|(cameras, _)| cameras.get(camera).copied());
+            let matrices = given.or_else(|| self.matrices.get(camera).copied().flatten());
             // A camera without calibration adds nothing: any matrices do.
             let matrices = matrices.unwrap_or(CameraMatrices {
                 image_from_camera: identity(),
@@ -111,7 +127,7 @@ impl TableSets {
             self.prepared.push(matrices.prepare(name).map_err(fail)?);
         }
         let (forward, undo): (LidarAugmentation, LidarAugmentation) =
-            lidar_augmentation(&identity()).map_err(fail)?;
+            lidar_augmentation(&given.map_or_else(identity, |(_, lidar)| *lidar)).map_err(fail)?;
         if let Some(record) = self.records[set].as_mut_slice().first_mut() {
             record.set(&self.prepared, &forward, &undo)?;
         }

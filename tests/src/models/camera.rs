@@ -10,7 +10,7 @@ use crate::golden::GoldenError;
 use crate::report::{Report, Row};
 
 /// Pixels of the depth image that may differ, as a share of those hit: points on a pixel border.
-const BORDER_PIXELS: f64 = 2e-3;
+pub(crate) const BORDER_PIXELS: f64 = 2e-3;
 
 /// Compares every stage and returns the camera BEV map.
 pub(super) fn run(
@@ -95,22 +95,21 @@ fn backbone(case: &Case<'_>, images: &[f32], report: &mut Report) -> Result<Vec<
     Ok(network::floats(&tensors[names.len() - 1])?.to_vec())
 }
 
-fn matrices(case: &Case<'_>, name: &str) -> Result<Vec<Matrix4>, GoldenError> {
-    let values = case.inputs.f32(name)?;
+fn matrices(inputs: &GoldenFile, name: &str) -> Result<Vec<Matrix4>, GoldenError> {
+    let values = inputs.f32(name)?;
     let rows = values.as_chunks::<4>().0;
     Ok(rows.as_chunks::<4>().0.to_vec())
 }
 
-fn geometry(
-    case: &Case<'_>,
-    view: &mut ViewTransform,
-    report: &mut Report,
-) -> Result<(), GoldenError> {
-    let intrinsics = matrices(case, "in.cam2img")?;
-    let poses = matrices(case, "in.cam2lidar")?;
-    let projections = matrices(case, "in.lidar2img")?;
-    let augmentations = matrices(case, "in.img_aug_matrix")?;
-    let cameras: Vec<CameraMatrices> = (0..intrinsics.len())
+/// The matrices of all cameras of a golden frame, and the LiDAR augmentation.
+pub(crate) fn camera_matrices(
+    inputs: &GoldenFile,
+) -> Result<(Vec<CameraMatrices>, Matrix4), GoldenError> {
+    let intrinsics = matrices(inputs, "in.cam2img")?;
+    let poses = matrices(inputs, "in.cam2lidar")?;
+    let projections = matrices(inputs, "in.lidar2img")?;
+    let augmentations = matrices(inputs, "in.img_aug_matrix")?;
+    let cameras = (0..intrinsics.len())
         .map(|i| CameraMatrices {
             image_from_camera: intrinsics[i],
             lidar_from_camera: poses[i],
@@ -118,23 +117,33 @@ fn geometry(
             augmentation: augmentations[i],
         })
         .collect();
-    let lidar = matrices(case, "in.lidar_aug_matrix")?[0];
+    Ok((cameras, matrices(inputs, "in.lidar_aug_matrix")?[0]))
+}
+
+/// Frustum points on a cell border with the cells that they have in the golden set.
+pub(crate) fn border_cells(golden: &GoldenFile) -> Result<Vec<(usize, [i32; 3])>, GoldenError> {
+    let index = golden.i64("lss.borderline_index")?;
+    let cells = golden.i64("lss.borderline_cell")?;
+    let pairs = index.iter().zip(cells.as_chunks::<3>().0);
+    Ok(pairs
+        .map(|(point, cell)| {
+            let point = usize::try_from(*point).unwrap_or(usize::MAX);
+            (point, cell.map(|v| v as i32))
+        })
+        .collect())
+}
+
+fn geometry(
+    case: &Case<'_>,
+    view: &mut ViewTransform,
+    report: &mut Report,
+) -> Result<(), GoldenError> {
+    let (cameras, lidar) = camera_matrices(case.inputs)?;
     view.set_matrices(&cameras, lidar)
         .map_err(|e| refused("lss.geom", &e))?;
     case.golden.floats(report, "lss.geom", view.geometry())?;
 
-    let index = case.golden.file.i64("lss.borderline_index")?;
-    let cells = case.golden.file.i64("lss.borderline_cell")?;
-    let overrides = index
-        .iter()
-        .zip(cells.as_chunks::<3>().0)
-        .map(|(point, cell)| {
-            (
-                usize::try_from(*point).unwrap_or(usize::MAX),
-                cell.map(|v| v as i32),
-            )
-        });
-    view.override_cells(overrides.collect());
+    view.override_cells(border_cells(case.golden.file)?);
     let bounds = (i32::from(i16::MIN), i32::from(i16::MAX));
     let clamped = view
         .cells()
@@ -156,7 +165,7 @@ fn depth_image(
     let columns = case.config.points.use_dim.len();
     view.depth_image(points, columns, &mut got)
         .map_err(|e| refused("lss.depth_in", &e))?;
-    let want = golden_depth(case, got.len())?;
+    let want = golden_depth(case.golden.file, got.len())?;
     let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * b.abs().max(1.0);
     let differing = got.iter().zip(&want).filter(|pair| !close(*pair)).count();
     let hit = want.iter().filter(|depth| **depth > 0.0).count();
@@ -169,8 +178,8 @@ fn depth_image(
     Ok(want)
 }
 
-fn golden_depth(case: &Case<'_>, length: usize) -> Result<Vec<f32>, GoldenError> {
-    let file = case.golden.file;
+/// The golden depth images, `[N, 1, H, W]` of `length` values.
+pub(crate) fn golden_depth(file: &GoldenFile, length: usize) -> Result<Vec<f32>, GoldenError> {
     if file.has("lss.depth_in") {
         return file.f32("lss.depth_in");
     }
