@@ -22,6 +22,7 @@ pub mod rulebook;
 pub mod sparse_conv;
 pub mod sweep;
 mod swin_maps;
+pub mod swin_mlp;
 pub mod upsample;
 pub mod voxelize;
 pub mod window_attention;
