@@ -94,6 +94,6 @@ mod tests {
         let out = swin_mlp(&[3.0, 1.0], &mlp, 0.0);
         // Normalised 1 and −1; gelu(1) = 0.8413.
         assert!((out[0] - 3.5).abs() < 1e-6);
-        assert!((out[1] - (1.0 + 2.0 * 0.841_344_75)).abs() < 1e-6);
+        assert!((out[1] - (1.0 + 2.0 * 0.841_344_8)).abs() < 1e-6);
     }
 }
