@@ -31,6 +31,7 @@ pub mod rulebook;
 pub mod sparse_conv;
 pub mod sweep;
 mod swin_maps;
+pub mod swin_mlp;
 pub mod upsample;
 pub mod view_record;
 pub mod view_shape;

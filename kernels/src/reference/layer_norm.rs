@@ -23,15 +23,15 @@ pub fn layer_norm(rows: &[f32], scale: &[f32], bias: &[f32], epsilon: f64) -> Ve
 #[must_use]
 pub fn joined(tokens: &[f32], [rows, columns]: [usize; 2], channels: usize) -> Vec<f32> {
     let mut out = Vec::new();
+    let halves = [rows.div_ceil(2), columns.div_ceil(2)];
     for image in tokens.chunks_exact((rows * columns * channels).max(1)) {
-        for y in (0..rows).step_by(2) {
-            for x in (0..columns).step_by(2) {
-                for (y, x) in [(y, x), (y, x + 1), (y + 1, x), (y + 1, x + 1)] {
-                    if y < rows && x < columns {
-                        out.extend_from_slice(&image[(y * columns + x) * channels..][..channels]);
-                    } else {
-                        out.resize(out.len() + channels, 0.0);
-                    }
+        for row in 0..halves[0] * halves[1] {
+            let (y, x) = (row / halves[1] * 2, row % halves[1] * 2);
+            for (y, x) in [(y, x), (y, x + 1), (y + 1, x), (y + 1, x + 1)] {
+                let token = (y < rows && x < columns).then_some(y * columns + x);
+                match token {
+                    Some(token) => out.extend_from_slice(&image[token * channels..][..channels]),
+                    None => out.resize(out.len() + channels, 0.0),
                 }
             }
         }

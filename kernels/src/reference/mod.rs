@@ -22,6 +22,7 @@ pub mod sparse_conv_backward;
 pub mod sparse_to_dense;
 pub mod sparse_weights;
 pub mod sweep;
+pub mod swin_mlp;
 pub mod upsample;
 pub mod voxelize;
 pub mod window_attention;

@@ -5,18 +5,16 @@
 pub fn upsample(map: &[f32], from: [usize; 2], to: [usize; 2], channels: usize) -> Vec<f32> {
     let mut out = Vec::new();
     for image in map.chunks_exact((from[0] * from[1] * channels).max(1)) {
-        for y in 0..to[0] {
-            let rows = between(y, from[0], to[0]);
-            for x in 0..to[1] {
-                let columns = between(x, from[1], to[1]);
-                out.extend((0..channels).map(|channel| {
-                    let at = |row: usize, column: usize| {
-                        f64::from(image[(row * from[1] + column) * channels + channel])
-                    };
-                    let along = |row: usize| columns.mix(|column| at(row, column));
-                    rows.mix(along) as f32
-                }));
-            }
+        let at = |row: usize, column: usize, channel: usize| {
+            f64::from(image[(row * from[1] + column) * channels + channel])
+        };
+        for pixel in 0..to[0] * to[1] {
+            let rows = between(pixel / to[1], from[0], to[0]);
+            let columns = between(pixel % to[1], from[1], to[1]);
+            out.extend((0..channels).map(|channel| {
+                let along = |row: usize| columns.mix(|column| at(row, column, channel));
+                rows.mix(along) as f32
+            }));
         }
     }
     out

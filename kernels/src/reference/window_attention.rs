@@ -93,20 +93,22 @@ pub fn window_attention(
             .iter()
             .map(|(token, _)| token.map_or(padding, |t| &qkv[t * 3 * channels..][..3 * channels]))
             .collect();
-        for (query, (token, part)) in tokens.iter().enumerate() {
-            let Some(token) = token else { continue };
-            for head in 0..shape.heads {
-                let score = |key: usize| {
-                    let masked = tokens[key].1 != *part;
-                    let bias =
-                        position_bias[bias_row(shape.window, query, key) * shape.heads + head];
-                    let bias = f64::from(bias) + if masked { MASKED } else { 0.0 };
-                    product(shape, [rows[query], rows[key]], head) + bias * LOG2_E
-                };
-                let scores: Vec<f64> = (0..rows.len()).map(score).collect();
-                let first = token * channels + head * shape.depth;
-                mix(shape, &scores, &rows, head, &mut out[first..]);
-            }
+        let bias = |query: usize, key: usize, head: usize| {
+            let masked = f64::from(u8::from(tokens[key].1 != tokens[query].1)) * MASKED;
+            let row = bias_row(shape.window, query, key);
+            masked + f64::from(position_bias[row * shape.heads + head])
+        };
+        for pair in 0..tokens.len() * shape.heads {
+            let (query, head) = (pair / shape.heads, pair % shape.heads);
+            let Some(token) = tokens[query].0 else {
+                continue;
+            };
+            let score = |key: usize| {
+                product(shape, [rows[query], rows[key]], head) + bias(query, key, head) * LOG2_E
+            };
+            let scores: Vec<f64> = (0..rows.len()).map(score).collect();
+            let first = token * channels + head * shape.depth;
+            mix(shape, &scores, &rows, head, &mut out[first..]);
         }
     }
     out

@@ -6,6 +6,7 @@ use bevfusion_kernels::cuda::dense_conv::MapSlice;
 use bevfusion_kernels::cuda::layer_norm::{
     LayerNorm, LayerNormKernels, LayerNormRows, LayerNormWeights,
 };
+use bevfusion_kernels::cuda::swin_mlp::{SwinMlp, SwinMlpKernels, SwinMlpWeights};
 use bevfusion_kernels::cuda::upsample::{Upsample, UpsampleShape};
 use bevfusion_kernels::cuda::window_attention::{
     WindowAttention, WindowAttentionKernels, WindowAttentionMaps, WindowAttentionShape,
@@ -53,6 +54,9 @@ pub fn times(context: &Arc<Context>) -> Result<Vec<(String, f64)>, DriverError> 
             channels,
         };
         rows.push(upsample(&stream, &shape)?);
+    }
+    for (size, channels) in &STAGES[..2] {
+        rows.push(mlp(&stream, IMAGES * size[0] * size[1], *channels)?);
     }
     Ok(rows)
 }
@@ -138,4 +142,26 @@ fn upsample(stream: &Stream, shape: &UpsampleShape) -> Result<(String, f64), Dri
     let [height, width] = shape.output;
     let name = format!("upsample to {height}x{width} of {}", shape.channels);
     Ok(row(name, (read + written) * shape.channels, time))
+}
+
+fn mlp(stream: &Stream, tokens: usize, channels: usize) -> Result<(String, f64), DriverError> {
+    let arena = DeviceArena::new(stream.context());
+    let zeros = vec![0.0; 4 * channels * channels];
+    let weights = SwinMlpWeights {
+        norm: LayerNormWeights {
+            scale: &zeros[..channels],
+            bias: &zeros[..channels],
+        },
+        hidden: &zeros,
+        hidden_bias: &zeros[..4 * channels],
+        out: &zeros,
+        out_bias: &zeros[..channels],
+    };
+    let x = map(&arena, tokens, channels)?;
+    let kernels = SwinMlpKernels::load(stream.context())?;
+    let layer = SwinMlp::new(&kernels, &arena, tokens, &weights, x.clone(), x)?;
+    let time = microseconds(stream, || layer.enqueue(stream))?;
+    let teraflops = 16.0 * (tokens * channels * channels) as f64 / time / 1e6;
+    let name = format!("swin_mlp {tokens} of {channels} ({teraflops:.0} TFLOP/s)");
+    Ok((name, time))
 }
