@@ -24,7 +24,7 @@ pub use engine::CudaEngine;
 pub use images::{DeviceImage, ImageRefusal};
 pub use layout::DenseMap;
 pub use pipeline::{CudaOptions, CudaPipeline, DeviceCloud};
-pub use program::Detector;
+pub use program::{Detector, Streams};
 pub use slot::StageSpan;
 pub use swin::{SwinProgram, TokenTap};
 

@@ -51,7 +51,7 @@ pub struct Detector {
 
 /// The two streams of a frame and where they part and meet.
 #[derive(Debug)]
-pub(super) struct Streams {
+pub struct Streams {
     /// Cameras, fusion, head.
     pub(super) main: Stream,
     /// LiDAR of a model with cameras.
@@ -62,7 +62,11 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    pub(super) fn new(context: &Arc<Context>) -> Result<Self, DriverError> {
+    /// New streams.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub fn new(context: &Arc<Context>) -> Result<Self, DriverError> {
         let event = || Event::ordering(context);
         Ok(Self {
             main: Stream::new(context, Priority::High)?,
@@ -71,6 +75,12 @@ impl Streams {
             points: event()?,
             joined: event()?,
         })
+    }
+
+    /// The stream on which a frame begins and ends.
+    #[must_use]
+    pub const fn main(&self) -> &Stream {
+        &self.main
     }
 }
 
@@ -202,6 +212,18 @@ impl Detector {
     /// When the driver refuses.
     pub fn enqueue_postprocess(&self, stream: &Stream) -> Result<(), DriverError> {
         self.postprocess.enqueue(stream)
+    }
+
+    /// Enqueues a whole frame.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub fn enqueue_frame(
+        &self,
+        streams: &Streams,
+        header: &PinnedSlice<FrameHeader>,
+    ) -> Result<(), DriverError> {
+        self.enqueue(streams, header, &mut |_stage, _moment, _stream| Ok(()))
     }
 
     /// Enqueues a frame on the main stream; what runs beside it has ended when it goes on behind it.

@@ -6,11 +6,17 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use bevfusion::config::ModelConfig;
 use bevfusion::cuda::{CudaOptions, CudaPipeline};
+use bevfusion::exec::FrameOutcome;
+use bevfusion::output::Detection;
+use bevfusion::weights::Weights;
 use bevfusion_kernels::cuda::dense_conv::ConvChoice;
 use bevfusion_kernels::driver::Context;
-use bevfusion_tests::gpu::steady::{DevicePoints, Steady};
-use bevfusion_tests::gpu::{conv, head, model, points, presets, stages, steady};
+use bevfusion_tests::gpu::steady::{DeviceImages, DevicePoints, Steady};
+use bevfusion_tests::gpu::{
+    conv, head, image, model, points, presets, stages, steady, swin, view,
+};
 use bevfusion_tests::models;
 use bevfusion_tests::report::{Report, Row};
 use clap::{Parser, ValueEnum};
@@ -25,6 +31,12 @@ enum Part {
     Points,
     /// Proposals, query decoder, suppression.
     Head,
+    /// Raw images to patches, bit for bit.
+    Image,
+    /// Depth images, frustum tables, pooling.
+    View,
+    /// Attention, norms, resizing.
+    Swin,
     /// Whole models against the golden set.
     Models,
     /// Every shipped LiDAR model against the CPU engine.
@@ -107,6 +119,16 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
         };
         head::run_scope(&context, scope, &mut report);
     }
+    if wanted(Part::Image) {
+        image::run(&context, arguments.quick, &mut report);
+    }
+    if wanted(Part::View) {
+        view::run(&context, arguments.quick, &mut report);
+    }
+    if wanted(Part::Swin) {
+        let outcome = swin::run(&context, arguments.quick, &mut report);
+        noted(&mut report, "swin", outcome.map_err(Into::into));
+    }
     if let (true, Some(golden)) = (wanted(Part::Models), &arguments.golden) {
         let outcome = golden_models(arguments, &golden.join("models"), &mut report);
         noted(&mut report, "models", outcome);
@@ -159,7 +181,7 @@ fn golden_models(
     report: &mut Report,
 ) -> Result<(), Box<dyn Error>> {
     for name in models::names(models_dir)? {
-        if !name.ends_with("-L") || (arguments.quick && !name.starts_with("tiny")) {
+        if arguments.quick && !name.starts_with("tiny") {
             continue;
         }
         for kernels in [ConvChoice::Auto, ConvChoice::Gather] {
@@ -183,42 +205,72 @@ fn steady_frames(
     let values = floats(&data.join("points_105k.bin"))?;
     let mut pipeline = CudaPipeline::new(config.clone(), &weights, &CudaOptions::default())?;
     let cloud = DevicePoints::new(&pipeline, &values)?;
-    let run = steady::run(&mut pipeline, cloud.cloud(), arguments.frames, report)?;
+    let inputs = (cloud.cloud(), None);
+    let run = steady::run(&mut pipeline, inputs, arguments.frames, report)?;
+    steady_times(&pipeline, &run, times);
+    let boxes = pipeline.detections().to_vec();
+    drop(pipeline);
+    same_boxes(&config, &weights, (&values, &boxes), report)?;
+    let (config, weights, frame) = steady::nuscenes_cameras()?;
+    let mut pipeline = CudaPipeline::new(config, &weights, &CudaOptions::default())?;
+    let images = DeviceImages::new(&mut pipeline, &frame)?;
+    let cloud = DevicePoints::new(&pipeline, &values)?;
+    let inputs = (cloud.cloud(), Some(&images));
+    let run = steady::run(&mut pipeline, inputs, arguments.frames, report)?;
+    steady_times(&pipeline, &run, times);
+    Ok(())
+}
+
+/// Percentiles of a steady run.
+fn steady_times(pipeline: &CudaPipeline, run: &Steady, times: &mut Vec<(String, f64)>) {
+    let name = &pipeline.config().name;
     for (what, values) in [("submit", &run.submit), ("frame, wall", &run.frame)] {
-        for (name, p) in [
+        for (percentile, p) in [
             ("p50", 0.5),
             ("p90", 0.9),
             ("p99", 0.99),
             ("p99.9", 0.999),
             ("max", 1.0),
         ] {
-            times.push((format!("{what} {name}"), Steady::percentile(values, p)));
+            let label = format!("{name}: {what} {percentile}");
+            times.push((label, Steady::percentile(values, p)));
         }
     }
     let bytes: usize = pipeline.memory().iter().map(|entry| entry.bytes).sum();
     let facts = format!(
-        "boxes {} nodes {} device memory {} MiB",
+        "{name}: boxes {} nodes {} device memory {} MiB",
         run.boxes,
         pipeline.nodes(),
         bytes >> 20
     );
     times.push((facts, 0.0));
-    let boxes = pipeline.detections().to_vec();
-    drop(pipeline);
+    for entry in pipeline.memory().iter().take(12) {
+        let (purpose, bytes) = (&entry.name, entry.bytes);
+        times.push((format!("{name}: memory {purpose}, {bytes} bytes"), 0.0));
+    }
+}
+
+/// The boxes without a graph and with other capacities.
+fn same_boxes(
+    config: &ModelConfig,
+    weights: &Weights,
+    (values, boxes): (&[f32], &[Detection]),
+    report: &mut Report,
+) -> Result<(), Box<dyn Error>> {
     let plain = CudaOptions {
         graph: false,
         ..CudaOptions::default()
     };
-    let other = steady::boxes_of(&config, &weights, &plain, &values)?;
-    let same = i64::from(steady::equal_bits(&boxes, &other));
+    let other = steady::boxes_of(config, weights, &plain, values)?;
+    let same = i64::from(steady::equal_bits(boxes, &other));
     report.integers("the same boxes without a graph", &[same], &[1]);
     let roomy = CudaOptions {
         point_capacity: 700_000,
         slots: 3,
         ..CudaOptions::default()
     };
-    let other = steady::boxes_of(&config, &weights, &roomy, &values)?;
-    let same = i64::from(steady::equal_bits(&boxes, &other));
+    let other = steady::boxes_of(config, weights, &roomy, values)?;
+    let same = i64::from(steady::equal_bits(boxes, &other));
     report.integers("the same boxes with other capacities", &[same], &[1]);
     Ok(())
 }
@@ -245,7 +297,7 @@ fn measure(
             centres(&path)?
         };
         let cloud = DevicePoints::new(&pipeline, &values)?;
-        let frame = pipeline.run_device(&[cloud.cloud()]);
+        let frame = pipeline.run_device(&[cloud.cloud()], 0);
         let (voxels, outcome) = (frame.counts.voxels, frame.outcome);
         for (stage, time) in stages::times(&pipeline, &cloud.cloud())? {
             times.push((format!("{set} ({voxels} voxels): {stage}"), time));
@@ -268,6 +320,38 @@ fn measure(
         times.extend(conv::time_dense(context, choice)?);
     }
     times.extend(head::times(context)?);
+    times.extend(image::times(context)?);
+    times.extend(view::times(context)?);
+    times.extend(swin::times(context)?);
+    measure_cameras(data, times)
+}
+
+/// Stages of the camera-LiDAR model on the recorded cloud.
+fn measure_cameras(data: &Path, times: &mut Vec<(String, f64)>) -> Result<(), Box<dyn Error>> {
+    let (config, weights, frame) = steady::nuscenes_cameras()?;
+    let options = CudaOptions {
+        timed: true,
+        ..CudaOptions::default()
+    };
+    let mut pipeline = CudaPipeline::new(config, &weights, &options)?;
+    let images = DeviceImages::new(&mut pipeline, &frame)?;
+    let values = floats(&data.join("points_105k.bin"))?;
+    let cloud = DevicePoints::new(&pipeline, &values)?;
+    for _ in 0..20 {
+        images.push(&mut pipeline)?;
+        let outcome = pipeline.run_device(&[cloud.cloud()], 0).outcome;
+        if let FrameOutcome::Dropped(fault) = outcome {
+            return Err(fault.into());
+        }
+    }
+    for span in pipeline.spans() {
+        let name = span.stage.name();
+        times.push((format!("nuscenes_CL begins {name}"), span.begin_us.into()));
+        times.push((format!("nuscenes_CL ends {name}"), span.end_us.into()));
+    }
+    for (stage, time) in stages::times(&pipeline, &cloud.cloud())? {
+        times.push((format!("nuscenes_CL: {stage}"), time));
+    }
     Ok(())
 }
 

@@ -9,9 +9,9 @@ mod twin;
 use std::error::Error;
 use std::sync::Arc;
 
-use bevfusion_kernels::cuda::image::{ImagePreprocess, ImageSource, Resampling};
+use bevfusion_kernels::cuda::image::{ImagePreprocess, ImageSource, PATCH_PITCH, Resampling};
 use bevfusion_kernels::driver::{Context, DeviceArena, DriverError, Priority, Stream};
-use bevfusion_kernels::reference::image::PixelFormat;
+use bevfusion_kernels::reference::image::{PATCH_VALUES, PixelFormat};
 
 use self::cases::Case;
 use self::rig::{Pixels, changed, config, integers};

@@ -1,9 +1,11 @@
-//! Whole LiDAR models on the GPU, fp16, every stage against the golden tensors of one frame.
+//! Whole models on the GPU, fp16, every stage against the golden tensors of one frame.
+
+mod camera;
 
 use std::path::Path;
 
 use bevfusion::config::ModelConfig;
-use bevfusion::cuda::{CudaEngine, CudaOptions, CudaPipeline, DenseMap, LidarDetector};
+use bevfusion::cuda::{CudaEngine, CudaOptions, CudaPipeline, DenseMap, DenseProgram, Detector};
 use bevfusion::engine::{Engine, TensorBuffer};
 use bevfusion::graph::networks::bev_decoder;
 use bevfusion::input::{Frame, PointCloud};
@@ -23,6 +25,10 @@ struct Limits {
     encoder: f64,
     /// SECOND, SECONDFPN, shared features and heatmap logits.
     maps: f64,
+    /// Tokens of the backbone, features of the neck.
+    swin: f64,
+    /// Depth probabilities, pooled map and camera BEV.
+    lift: f64,
     /// Queries of the decoder layer, at the median.
     queries: f64,
     /// Share of the golden proposals that may be others.
@@ -37,6 +43,8 @@ struct Limits {
 const LIMITS: Limits = Limits {
     encoder: 4e-3,
     maps: 6e-3,
+    swin: 1e-2,
+    lift: 2e-2,
     queries: 1e-2,
     other_proposals: 0.06,
     moved_boxes: 0.05,
@@ -65,6 +73,7 @@ pub fn run(
     let inputs = GoldenFile::open(&models_dir.join(format!("{name}.inputs.safetensors")))?;
     let mut spec = model.spec;
     let points = frame_of(&inputs.f32("in.points")?, spec.points.load_dim);
+    camera::take_network_images(&mut spec);
     // The golden clouds carry their time lags: a column that no point has takes what the sweep writes.
     spec.points.time_column = spec.points.load_dim;
     spec.points.load_dim += 1;
@@ -75,8 +84,10 @@ pub fn run(
         golden: GoldenFile::open(&models_dir.join(format!("{name}.safetensors")))?,
         report,
     };
-    let boxes = pipeline.run(&points).counts.detections;
+    let frame = camera::with_images(points, &mut pipeline, &inputs, &case.golden)?;
+    let boxes = pipeline.run(&frame).counts.detections;
     let detector = pipeline.detector();
+    case.camera_maps(detector)?;
     case.maps(detector)?;
     case.stages_of_second(detector, pipeline.config(), &weights, options)?;
     case.proposals(detector)?;
@@ -87,6 +98,7 @@ pub fn run(
     );
     let stream = Stream::new(pipeline.context(), Priority::Normal);
     let stream = stream.map_err(|error| refused(name, &error))?;
+    case.camera_stages(detector, pipeline.config(), (&weights, options), &stream)?;
     case.encoder(detector, &stream)?;
     Ok(())
 }
@@ -118,8 +130,10 @@ fn frame_of(values: &[f32], columns: usize) -> Frame {
 
 impl Case<'_> {
     /// Sites and features after each block, by running the convolutions up to there again.
-    fn encoder(&mut self, detector: &LidarDetector, stream: &Stream) -> Result<(), GoldenError> {
-        let lidar = detector.lidar();
+    fn encoder(&mut self, detector: &Detector, stream: &Stream) -> Result<(), GoldenError> {
+        let Some(lidar) = detector.lidar() else {
+            return Ok(());
+        };
         let rows = download(self.name, lidar.rulebooks().rows())?;
         let mut done = 0;
         for tap in lidar.taps() {
@@ -158,13 +172,16 @@ impl Case<'_> {
     }
 
     /// Dense maps that are still there after the frame.
-    fn maps(&mut self, detector: &LidarDetector) -> Result<(), GoldenError> {
-        let [bev] = detector.bev_decoder().inputs() else {
+    fn maps(&mut self, detector: &Detector) -> Result<(), GoldenError> {
+        let Some(decoder) = detector.bev_decoder() else {
+            return Ok(());
+        };
+        let Some(bev) = decoder.inputs().last() else {
             return Ok(());
         };
         self.map("enc.bev", bev, LIMITS.encoder)?;
         let named = ["neck.out", "head.shared", "head.dense_heatmap"];
-        let maps = detector.bev_decoder().outputs().iter();
+        let maps = decoder.outputs().iter();
         for (name, map) in named
             .into_iter()
             .zip(maps.chain(detector.head_maps().outputs()))
@@ -177,12 +194,15 @@ impl Case<'_> {
     /// Maps inside the BEV decoder, whose memory a frame uses again: by the engine for single networks.
     fn stages_of_second(
         &mut self,
-        detector: &LidarDetector,
+        detector: &Detector,
         config: &ModelConfig,
         weights: &Weights,
         options: &CudaOptions,
     ) -> Result<(), GoldenError> {
-        let names = ["second.0", "second.1", "neck.out"];
+        let mut names = vec!["second.0", "second.1", "neck.out"];
+        if config.fuser.is_some() {
+            names.insert(0, "fuse.out");
+        }
         let graph = bev_decoder(config, weights).map_err(|error| refused("second", &error))?;
         let graph = graph
             .with_outputs(&names)
@@ -193,7 +213,8 @@ impl Case<'_> {
             .load(&graph)
             .map_err(|error| refused("second", &error))?;
         let mut outputs = vec![TensorBuffer::default(); names.len()];
-        let inputs: Result<Vec<Vec<f32>>, GoldenError> = (detector.bev_decoder().inputs().iter())
+        let maps = detector.bev_decoder().map(DenseProgram::inputs);
+        let inputs: Result<Vec<Vec<f32>>, GoldenError> = (maps.unwrap_or_default().iter())
             .map(|map| planar("enc.bev", map))
             .collect();
         let inputs = inputs?;
@@ -212,7 +233,7 @@ impl Case<'_> {
     }
 
     /// Proposals matched by their place in the heatmap, then their boxes.
-    fn proposals(&mut self, detector: &LidarDetector) -> Result<(), GoldenError> {
+    fn proposals(&mut self, detector: &Detector) -> Result<(), GoldenError> {
         let found: Vec<i64> = download("topk", detector.proposals().index())?
             .iter()
             .map(|index| i64::from(*index))
@@ -235,7 +256,7 @@ impl Case<'_> {
     /// Queries behind each part of the decoder layer: the median over the matched proposals.
     fn queries(
         &mut self,
-        detector: &LidarDetector,
+        detector: &Detector,
         matched: &[(usize, usize)],
     ) -> Result<(), GoldenError> {
         let outputs = detector.decoder().outputs();
@@ -277,7 +298,7 @@ impl Case<'_> {
 
     fn boxes(
         &mut self,
-        detector: &LidarDetector,
+        detector: &Detector,
         matched: &[(usize, usize)],
     ) -> Result<(), GoldenError> {
         let outputs = detector.decoder().outputs();

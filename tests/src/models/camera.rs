@@ -6,7 +6,7 @@ use bevfusion::graph::networks::{bev_downsample, camera_backbone, depth_net};
 use bevfusion_kernels::reference::image::{ImageView, normalise};
 
 use super::{Case, network, refused};
-use crate::golden::GoldenError;
+use crate::golden::{GoldenError, GoldenFile};
 use crate::report::{Report, Row};
 
 /// Pixels of the depth image that may differ, as a share of those hit: points on a pixel border.
@@ -138,7 +138,7 @@ fn geometry(
     view: &mut ViewTransform,
     report: &mut Report,
 ) -> Result<(), GoldenError> {
-    let (cameras, lidar) = camera_matrices(case.inputs)?;
+    let (cameras, lidar) = camera_matrices(&case.inputs)?;
     view.set_matrices(&cameras, lidar)
         .map_err(|e| refused("lss.geom", &e))?;
     case.golden.floats(report, "lss.geom", view.geometry())?;

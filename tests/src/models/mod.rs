@@ -1,7 +1,7 @@
 //! Conformance of whole models: every stage against the golden tensors of one frame.
 
 mod boxes;
-mod camera;
+pub(crate) mod camera;
 mod head;
 mod lidar;
 mod network;
