@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Puts all that runs on a machine with a GPU into one folder: tests/gpu/package.sh [FOLDER]   (default: carry/gpu)
 #
-# gpu-suite and bevfusion (release, stripped), voxel sets, golden LiDAR models, the scripts that run them, and
+# gpu-suite and bevfusion (release, stripped), voxel sets, golden models, the scripts that run them, and
 # build.json, which says what they were built from. The folder then needs neither toolkit nor repository:
 #   FOLDER/run.sh      the suite and its report          FOLDER/gpu.sh      the times
 #
@@ -24,7 +24,7 @@ golden="${BEVFUSION_GOLDEN_DIR:-../shared/golden}/models"
 
 [[ -d $data ]] || fail "no folder $data: BEVFUSION_DATA_DIR names the one with voxels/"
 [[ -d $golden ]] || fail "no folder $golden: BEVFUSION_GOLDEN_DIR names the one with models/"
-compgen -G "$golden/*-L.*" >/dev/null || fail "$golden has no LiDAR models (*-L.*)"
+compgen -G "$golden/*L.config.json" >/dev/null || fail "$golden has no models (*-L.*, *-CL.*)"
 "$python" -c 'import numpy' 2>/dev/null || fail "$python has no numpy: pip install numpy, or set PYTHON"
 
 mapfile -t covered < <(tests/gpu/sources.sh --paths)
@@ -61,7 +61,9 @@ rm -rf "$folder/results" "$folder/report.json"
 rm -f "$folder"/data/*.bin "$folder"/golden/models/*
 for name in gpu-suite bevfusion; do strip -o "$folder/$name" "$target/$name"; done
 "$python" tests/gpu/voxels.py "$data" "$folder/data"
-cp "$golden"/*-L.* "$folder/golden/models/"
+for suffix in config.json f32_vs_f64.json inputs.safetensors safetensors weights.json; do
+    cp "$golden"/*[LC]."$suffix" "$folder/golden/models/"
+done
 chmod -R u+w "$folder/golden"
 cp tests/gpu/run.sh tests/gpu/report.py benches/gpu.sh benches/gpu_result.py "$folder/"
 cp benches/peers/dense_peer.py "$folder/peers/"

@@ -27,21 +27,6 @@ struct SwinMlpParams {
     float epsilon;
 };
 
-// x * (1 + erf(x / sqrt 2)) / 2, off by at most 6e-5 for |x| up to 12.
-__device__ __forceinline__ float gelu(float x) {
-    const float u = fminf(fmaxf(x, -4.5f), 4.5f), s = u * u;
-    float y = 3.036335072259533e-11f;
-    y = fmaf(y, s, -3.31458505087312e-09f);
-    y = fmaf(y, s, 1.5909688499955984e-07f);
-    y = fmaf(y, s, -4.4516727939480916e-06f);
-    y = fmaf(y, s, 8.142450678860769e-05f);
-    y = fmaf(y, s, -1.03758682962507e-03f);
-    y = fmaf(y, s, 9.585185907781124e-03f);
-    y = fmaf(y, s, -6.598462164402008e-02f);
-    y = fmaf(y, s, 3.987125754356384e-01f);
-    return x * fmaf(u, y, 0.5f);
-}
-
 __device__ __forceinline__ void unpack(const uint4& eight, float* v) {
     const u32 bits[4] = {eight.x, eight.y, eight.z, eight.w};
 #pragma unroll
