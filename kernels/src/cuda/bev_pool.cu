@@ -245,8 +245,14 @@ __device__ __forceinline__ void pool(const BevPoolParams& p) {
 }
 
 // 80 channels, or a multiple of it.
-extern "C" __global__ void __launch_bounds__(THREADS, 4) bev_pool_80(PARAMS BevPoolParams p) { pool<10, true>(p); }
+extern "C" __global__ void __launch_bounds__(THREADS, 4) bev_pool_80(PARAMS BevPoolParams p) {
+    begin_in_order();
+    pool<10, true>(p);
+}
 
-extern "C" __global__ void __launch_bounds__(THREADS, 4) bev_pool_any(PARAMS BevPoolParams p) { pool<8, false>(p); }
+extern "C" __global__ void __launch_bounds__(THREADS, 4) bev_pool_any(PARAMS BevPoolParams p) {
+    begin_in_order();
+    pool<8, false>(p);
+}
 
 }  // namespace bev

@@ -95,7 +95,7 @@ impl BevPool {
         let module = Module::load(context, &images::BEV_POOL)?;
         let blocks = context.info().multiprocessors * BLOCKS;
         Ok(Self {
-            kernel: module.function(name, 0)?,
+            kernel: module.function(name, 0)?.overlapping(),
             launch: Launch {
                 grid: [blocks, lifted.channels.div_ceil(block) as u32, 1],
                 threads: THREADS,

@@ -137,14 +137,17 @@ __device__ __forceinline__ void softmax_column(const DepthSoftmaxParams& p) {
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) depth_softmax_4(PARAMS DepthSoftmaxParams p) {
+    begin_in_order();
     softmax_column<4>(p);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) depth_softmax_8(PARAMS DepthSoftmaxParams p) {
+    begin_in_order();
     softmax_column<8>(p);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) depth_softmax_16(PARAMS DepthSoftmaxParams p) {
+    begin_in_order();
     softmax_column<16>(p);
 }
 

@@ -104,7 +104,7 @@ impl DepthSoftmax {
             frame,
         } = inputs;
         Ok(Self {
-            kernel: module.function(name, shared_bytes)?,
+            kernel: module.function(name, shared_bytes)?.overlapping(),
             launch: Launch {
                 grid: [shape.columns() as u32, 1, 1],
                 threads: THREADS,

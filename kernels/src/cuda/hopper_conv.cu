@@ -175,6 +175,8 @@ __device__ __forceinline__ void hopper_conv(const HopperConvParams& p) {
     conv.image = tile / p.tiles_y;
     conv.column = blockIdx.y * BN;
     if (threadIdx.x == 0) {
+        prefetch_map(&p.in);
+        prefetch_map(&p.weights);
         for (u32 i = 0; i < p.stages; ++i) {
             barrier_init(conv.full + i * 8, 1);
             barrier_init(conv.empty + i * 8, CONSUMERS * 4);
@@ -182,12 +184,9 @@ __device__ __forceinline__ void hopper_conv(const HopperConvParams& p) {
         barrier_init_fence();
     }
     __syncthreads();
+    begin_in_order();
     if (threadIdx.x >= CONSUMERS * 4 * WARP) {
-        if (threadIdx.x % WARP == 0) {
-            prefetch_map(&p.in);
-            prefetch_map(&p.weights);
-            conv.produce(p);
-        }
+        if (threadIdx.x % WARP == 0) conv.produce(p);
         return;
     }
     float sums[MT][BN / 2];

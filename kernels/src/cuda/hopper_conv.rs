@@ -106,7 +106,9 @@ impl HopperConv {
         };
         let tiles = shape.images * plan.tiles[0] * plan.tiles[1];
         Ok(Self {
-            function: module.function(plan.kernel.name, shared_bytes)?,
+            function: module
+                .function(plan.kernel.name, shared_bytes)?
+                .overlapping(),
             launch: Launch {
                 grid: [tiles as u32, blocks_of_columns as u32, 1],
                 threads: THREADS,

@@ -122,6 +122,7 @@ using namespace bev;
 
 #define NORM_KERNEL(name, lanes, merges)                                                                  \
     extern "C" __global__ void __launch_bounds__(NORM_THREADS) name##_##lanes(PARAMS LayerNormParams p) { \
+        begin_in_order();                                                                                 \
         normalize<lanes, merges>(p);                                                                      \
     }
 

@@ -142,7 +142,7 @@ impl LayerNorm {
             unused: 0,
         };
         Ok(Self {
-            function: kernels.0.function(name_of(lanes, parts), 0)?,
+            function: kernels.0.function(name_of(lanes, parts), 0)?.overlapping(),
             launch: Launch::cover(written * lanes, THREADS as u32),
             params,
             _held: ([scale, bias], input, out),

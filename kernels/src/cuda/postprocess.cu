@@ -420,6 +420,7 @@ using namespace bev;
 extern __shared__ float4 postprocess_memory[];
 
 extern "C" __global__ void __launch_bounds__(MOST) postprocess(PARAMS PostprocessParams p) {
+    begin_in_order();
     Shared& m = *reinterpret_cast<Shared*>(postprocess_memory);
     const Settings& s = *p.settings;
     u32 own = threadIdx.x;

@@ -92,7 +92,7 @@ impl Postprocess {
         let words = COUNT_WORDS + proposals * RECORD_WORDS;
         let output = arena.take_zeroed("detections", words)?;
         Ok(Self {
-            kernel: module.function("postprocess", SHARED_BYTES)?,
+            kernel: module.function("postprocess", SHARED_BYTES)?.overlapping(),
             params: Params {
                 codes: inputs.bbox_pred.address(),
                 score: inputs.score.address(),

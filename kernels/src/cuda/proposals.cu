@@ -119,9 +119,12 @@ using namespace bev;
 
 extern __shared__ float4 proposals_tile[];
 
-extern "C" __global__ void __launch_bounds__(256) proposals_heat(PARAMS ProposalParams p) { heat<0>(p, proposals_tile); }
+extern "C" __global__ void __launch_bounds__(256) proposals_heat(PARAMS ProposalParams p) {
+    begin_in_order();
+    heat<0>(p, proposals_tile); }
 
 extern "C" __global__ void __launch_bounds__(256) proposals_heat_3(PARAMS ProposalParams p) {
+    begin_in_order();
     heat<3>(p, proposals_tile);
 }
 
@@ -170,6 +173,7 @@ __device__ __forceinline__ u32 threshold_bin(const u32* histogram, u32 wanted) {
 }  // namespace bev
 
 extern "C" __global__ void __launch_bounds__(PICK_THREADS) proposals_pick(PARAMS ProposalParams p) {
+    begin_in_order();
     u32 least = threshold_bin(p.histogram, p.proposals);
     u32 lane = threadIdx.x % WARP, cells = p.rows * p.columns;
     u32 quads = cells * (LANES / 4), all = blockDim.x * gridDim.x;
@@ -258,6 +262,7 @@ extern "C" __global__ void __launch_bounds__(RANK_THREADS) proposals_rank(PARAMS
     __shared__ u64 list[RANKED];
     __shared__ u32 bins[256];
     __shared__ u32 taken;
+    begin_in_order();
     u32 count = *p.picked, here = blockDim.x / 8;
     for (u32 i = blockIdx.x * blockDim.x + threadIdx.x; i < BINS; i += blockDim.x * gridDim.x) p.histogram[i] = 0;
     if (count <= RANKED) {

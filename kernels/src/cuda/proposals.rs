@@ -176,13 +176,13 @@ fn kernels(
     // The histogram is in shared memory beside the tile, and the limit counts both.
     let heat_bytes = tile + BINS * size_of::<u32>();
     Ok([
-        (module.function(heat_name, heat_bytes)?, heat),
+        (module.function(heat_name, heat_bytes)?.overlapping(), heat),
         (
-            module.function("proposals_pick", 0)?,
+            module.function("proposals_pick", 0)?.overlapping(),
             Launch::row(context.info().multiprocessors, 256),
         ),
         (
-            module.function("proposals_rank", 0)?,
+            module.function("proposals_rank", 0)?.overlapping(),
             Launch::row(RANK_BLOCKS, 512),
         ),
     ])

@@ -182,9 +182,11 @@ using namespace bev;
 extern __shared__ uint4 swin_mlp_shared[];
 
 extern "C" __global__ void __launch_bounds__(MLP_THREADS) swin_mlp_96(PARAMS SwinMlpParams p) {
+    begin_in_order();
     SwinMlp<96, 2>().run(p, reinterpret_cast<u8*>(swin_mlp_shared));
 }
 
 extern "C" __global__ void __launch_bounds__(MLP_THREADS) swin_mlp_192(PARAMS SwinMlpParams p) {
+    begin_in_order();
     SwinMlp<192, 1>().run(p, reinterpret_cast<u8*>(swin_mlp_shared));
 }

@@ -125,7 +125,7 @@ impl SwinMlp {
             epsilon: EPSILON,
         };
         Ok(Self {
-            function: kernels.0.function(name, shared)?,
+            function: kernels.0.function(name, shared)?.overlapping(),
             launch: Launch {
                 grid: [rows.div_ceil(WARPS * tiles * 16).max(1) as u32, 1, 1],
                 threads: THREADS,

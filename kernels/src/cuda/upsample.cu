@@ -34,6 +34,7 @@ struct Between {
 using namespace bev;
 
 extern "C" __global__ void __launch_bounds__(256) upsample_bilinear(PARAMS UpsampleParams p) {
+    begin_in_order();
     const u32 index = blockIdx.x * blockDim.x + threadIdx.x;
     const u32 eight = index % p.eights, x = index / p.eights;
     if (x >= p.out_width) return;

@@ -99,7 +99,7 @@ impl Upsample {
         };
         let module = Module::load(context, &images::UPSAMPLE)?;
         Ok(Self {
-            function: module.function("upsample_bilinear", 0)?,
+            function: module.function("upsample_bilinear", 0)?.overlapping(),
             launch: Launch {
                 grid: [blocks as u32, rows as u32, 1],
                 threads: THREADS,

@@ -188,6 +188,7 @@ using namespace bev;
 
 extern "C" __global__ void __launch_bounds__(UNITS* WARP, 5) window_attention_7(PARAMS WindowAttentionParams p) {
     __shared__ alignas(128) u8 units[UNITS * UNIT_BYTES];
+    begin_in_order();
     const u32 lane = threadIdx.x % WARP, unit = blockIdx.x * UNITS + threadIdx.x / WARP;
     if (unit >= p.units) return;
     const WindowUnit at(p, unit);
@@ -253,6 +254,7 @@ extern __shared__ float window_attention_rows[];
 
 extern "C" __global__ void __launch_bounds__(ANY_THREADS) window_attention_any(PARAMS WindowAttentionParams p) {
     __shared__ float weights[ANY_WARPS][ANY_TOKENS];
+    begin_in_order();
     const u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     const WindowUnit at(p, blockIdx.x);
     const u32 tokens = p.window * p.window, channels = p.heads * p.depth, pitch = p.depth + 1;

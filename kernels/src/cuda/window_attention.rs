@@ -207,7 +207,10 @@ fn kernel(
     if is_fast(shape) {
         let blocks = units(shape).div_ceil(UNITS);
         let launch = Launch::row(blocks as u32, UNITS as u32 * 32);
-        return Ok((kernels.0.function("window_attention_7", 0)?, launch));
+        return Ok((
+            kernels.0.function("window_attention_7", 0)?.overlapping(),
+            launch,
+        ));
     }
     let floats = 3 * shape.window * shape.window * (shape.depth + 1);
     let shared = floats * size_of::<f32>();
@@ -218,7 +221,13 @@ fn kernel(
     };
     // The weights of four queries are in shared memory too, and the limit counts both.
     let all = shared + ANY_THREADS as usize / 32 * MAX_EDGE * MAX_EDGE * size_of::<f32>();
-    Ok((kernels.0.function("window_attention_any", all)?, launch))
+    Ok((
+        kernels
+            .0
+            .function("window_attention_any", all)?
+            .overlapping(),
+        launch,
+    ))
 }
 
 /// `[head][(2 window − 1)²]` in powers of two.

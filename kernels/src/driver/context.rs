@@ -36,6 +36,15 @@ pub struct DeviceInfo {
     pub driver_version: u32,
 }
 
+impl DeviceInfo {
+    /// Whether a launch can begin before the one before it has ended, in captured graphs too: Hopper and
+    /// later, with a driver of CUDA 12.3 or later.
+    #[must_use]
+    pub const fn overlaps_launches(&self) -> bool {
+        self.compute_capability.0 >= 9 && self.driver_version >= 12_030
+    }
+}
+
 /// The primary context of a GPU. Streams, memory and modules hold on to it.
 #[derive(Debug)]
 pub struct Context {

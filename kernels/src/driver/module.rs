@@ -108,6 +108,7 @@ impl Module {
             raw,
             name,
             module: Arc::clone(self),
+            overlaps: false,
         })
     }
 }
@@ -159,6 +160,9 @@ const fn is_unfit(code: sys::CUresult) -> bool {
     )
 }
 
+/// Architecture from which on kernels can wait for the launch before them.
+const WAITING_CODE: i32 = 90;
+
 /// Grid of a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Launch {
@@ -195,6 +199,7 @@ pub struct Function {
     raw: sys::CUfunction,
     name: &'static str,
     module: Arc<Module>,
+    overlaps: bool,
 }
 
 // SAFETY: as for modules.
@@ -207,6 +212,22 @@ impl Function {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// The same kernel, launched so that its beginning overlaps with the end of the launch before it where GPU
+    /// and driver can do that. The kernel calls `begin_in_order` before it touches memory.
+    #[must_use]
+    pub fn overlapping(self) -> Self {
+        // Code for older GPUs that the driver translated for a newer one does not wait.
+        let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_PTX_VERSION;
+        let mut version = 0;
+        // SAFETY: the function is alive; the number is written.
+        let asked = unsafe { sys::cuFuncGetAttribute(&raw mut version, attribute, self.raw) };
+        let waits = asked == sys::CUresult::CUDA_SUCCESS && version >= WAITING_CODE;
+        Self {
+            overlaps: waits && self.module.context.info().overlaps_launches(),
+            ..self
+        }
     }
 
     /// Blocks that one multiprocessor runs at a time.
@@ -249,23 +270,30 @@ impl Function {
         self.module.context.count(Call::KernelLaunch);
         let [x, y, z] = launch.grid;
         let mut arguments = [std::ptr::from_ref(params).cast::<c_void>().cast_mut()];
-        // SAFETY: the handles are alive, and the driver copies the parameter before it returns; its
-        // layout is the caller's promise.
-        let queued = unsafe {
-            sys::cuLaunchKernel(
-                self.raw,
-                x,
-                y,
-                z,
-                launch.threads,
-                1,
-                1,
-                launch.shared_bytes,
-                stream.raw(),
-                arguments.as_mut_ptr(),
-                std::ptr::null_mut(),
-            )
+        let mut attribute = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue {
+                programmaticStreamSerializationAllowed: 1,
+            },
         };
+        let config = sys::CUlaunchConfig {
+            gridDimX: x,
+            gridDimY: y,
+            gridDimZ: z,
+            blockDimX: launch.threads,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: launch.shared_bytes,
+            hStream: stream.raw(),
+            attrs: &raw mut attribute,
+            numAttrs: u32::from(self.overlaps),
+        };
+        let (arguments, extra) = (arguments.as_mut_ptr(), std::ptr::null_mut());
+        // SAFETY: the handles and the attribute are alive, and the driver copies the parameter before it
+        // returns; its layout is the caller's promise.
+        let queued =
+            unsafe { sys::cuLaunchKernelEx(&raw const config, self.raw, arguments, extra) };
         check(self.name, queued)
     }
 }

@@ -14,6 +14,7 @@ use bevfusion_kernels::cuda::depth_softmax::{DepthSoftmax, DepthSoftmaxInputs};
 use bevfusion_kernels::cuda::frame::FrameHeader;
 use bevfusion_kernels::cuda::image::{ImageConfig, ImagePreprocess, PATCH_PITCH};
 use bevfusion_kernels::cuda::layer_norm::LayerNormKernels;
+use bevfusion_kernels::cuda::swin_mlp::SwinMlpKernels;
 use bevfusion_kernels::cuda::view_tables::{ViewTables, ViewTablesConfig};
 use bevfusion_kernels::cuda::window_attention::WindowAttentionKernels;
 use bevfusion_kernels::driver::{DeviceArena, DriverError, PinnedSlice, Stream};
@@ -21,8 +22,9 @@ use bevfusion_kernels::reference::depth_image::DepthWinner;
 
 use super::dense::{DenseProgram, DenseRequest};
 use super::layout::DenseMap;
+use super::pool::MapMemory;
 use super::steps::slice_of;
-use super::swin::{SwinKernels, SwinProgram};
+use super::swin::{SwinKernels, SwinMemory, SwinProgram};
 use crate::camera::{behind_camera, frustum_params, pool_grid};
 use crate::config::{CameraSpec, ModelConfig};
 use crate::exec::BuildError;
@@ -63,14 +65,15 @@ impl CameraProgram {
         dense: &DenseConvKernels,
         (config, weights): (&ModelConfig, &Weights),
         points: &PointSource,
-        patches: &MapSlice<u16>,
-        bev: &DenseMap,
+        (patches, tokens): (&MapSlice<u16>, &SwinMemory),
+        (bev, memory): (&DenseMap, &MapMemory),
     ) -> Result<Self, BuildError> {
         let camera = config.camera.as_ref().ok_or_else(|| refuse("no cameras"))?;
         let (context, cameras) = (arena.context(), camera.camera_order.len());
         let graph = depth_maps(config, weights, cameras)?;
         let request = DenseRequest {
             float_outputs: &["depth_logits"],
+            memory: Some(memory),
             ..DenseRequest::default()
         };
         let depth_maps = DenseProgram::new(dense, arena, &graph, request)?;
@@ -80,6 +83,7 @@ impl CameraProgram {
         let graph = image_neck(config, weights, cameras)?;
         let request = DenseRequest {
             given: &[("image_feats", features)],
+            memory: Some(memory),
             ..DenseRequest::default()
         };
         let neck = DenseProgram::new(dense, arena, &graph, request)?;
@@ -87,8 +91,16 @@ impl CameraProgram {
             dense: dense.clone(),
             attention: WindowAttentionKernels::load(context)?,
             norm: LayerNormKernels::load(context)?,
+            mlp: SwinMlpKernels::load(context)?,
         };
-        let swin = SwinProgram::new(arena, &kernels, camera, weights, patches, neck.inputs())?;
+        let swin = SwinProgram::new(
+            arena,
+            &kernels,
+            camera,
+            weights,
+            (patches, tokens),
+            neck.inputs(),
+        )?;
         let tables = ViewTablesConfig {
             cameras,
             frustum: frustum_params(camera),
@@ -105,9 +117,8 @@ impl CameraProgram {
             arena,
             dense,
             (config, weights),
-            &depth_image,
-            &depth_maps,
-            bev,
+            (&depth_image, &depth_maps),
+            (bev, memory),
         )?;
         let pool = BevPool::new(
             context,
@@ -135,9 +146,8 @@ impl CameraProgram {
         arena: &DeviceArena,
         dense: &DenseConvKernels,
         (config, weights): (&ModelConfig, &Weights),
-        depth_image: &DepthImage,
-        depth_maps: &DenseProgram,
-        bev: &DenseMap,
+        (depth_image, depth_maps): (&DepthImage, &DenseProgram),
+        (bev, memory): (&DenseMap, &MapMemory),
     ) -> Result<(DepthSoftmax, Option<DenseProgram>, DenseMap), BuildError> {
         let camera = config.camera.as_ref().ok_or_else(|| refuse("no cameras"))?;
         let [logits, context] = depth_maps.outputs() else {
@@ -173,6 +183,7 @@ impl CameraProgram {
         };
         let request = DenseRequest {
             given: &[("camera_bev", bev)],
+            memory: Some(memory),
             ..DenseRequest::default()
         };
         let program = DenseProgram::new(dense, arena, &graph, request)?;

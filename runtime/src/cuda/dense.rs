@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 
 use bevfusion_kernels::cuda::dense_conv::{DenseConv, DenseConvKernels};
 use bevfusion_kernels::cuda::upsample::Upsample;
-use bevfusion_kernels::driver::{DeviceArena, DeviceSlice, DriverError, Stream};
+use bevfusion_kernels::driver::{DeviceArena, DriverError, Stream};
 
 use super::fuse::{Fused, FusedStep, fuse};
 use super::layout::{Channels, DenseMap};
+use super::pool::MapMemory;
 use super::steps::{Steps, shape_of};
 use crate::engine::EngineError;
 use crate::graph::{Graph, ValueId};
@@ -26,6 +27,8 @@ pub struct DenseRequest<'a> {
     pub least_pitch: &'a [(&'a str, usize)],
     /// Inputs and outputs by name that lie in maps of the caller, for example where another program reads.
     pub given: &'a [(&'a str, &'a DenseMap)],
+    /// Memory shared with networks that do not run at the same time; absent: its own.
+    pub memory: Option<&'a MapMemory>,
 }
 
 /// A launch.
@@ -60,7 +63,9 @@ impl DenseProgram {
             problem,
         };
         let fused = fuse(graph).map_err(|error| fail(error.to_string()))?;
-        let mut planner = Planner::new(graph, &fused, arena, request);
+        let own = MapMemory::default();
+        let memory = request.memory.unwrap_or(&own);
+        let mut planner = Planner::new(graph, &fused, arena, (request, memory));
         planner.take_given().map_err(fail)?;
         planner.plan().map_err(|error| fail(error.to_string()))?;
         let mut steps = Vec::with_capacity(fused.steps.len());
@@ -118,7 +123,7 @@ struct Planner<'a> {
     arena: &'a DeviceArena,
     request: DenseRequest<'a>,
     maps: BTreeMap<ValueId, DenseMap>,
-    free: Vec<DeviceSlice<u16>>,
+    memory: &'a MapMemory,
 }
 
 impl<'a> Planner<'a> {
@@ -126,7 +131,7 @@ impl<'a> Planner<'a> {
         graph: &'a Graph,
         fused: &'a Fused,
         arena: &'a DeviceArena,
-        request: DenseRequest<'a>,
+        (request, memory): (DenseRequest<'a>, &'a MapMemory),
     ) -> Self {
         Self {
             graph,
@@ -134,7 +139,7 @@ impl<'a> Planner<'a> {
             arena,
             request,
             maps: BTreeMap::new(),
-            free: Vec::new(),
+            memory,
         }
     }
 
@@ -289,13 +294,7 @@ impl<'a> Planner<'a> {
         }
         let [images, _, rows, columns] = self.shape(id);
         let len = images * rows * columns * channels.pitch();
-        let fitting = (0..self.free.len())
-            .filter(|at| self.free[*at].len() >= len)
-            .min_by_key(|at| self.free[*at].len());
-        let Some(at) = fitting else {
-            return self.private(id, channels);
-        };
-        let memory = self.free.swap_remove(at);
+        let memory = self.memory.take(self.arena, len)?;
         Ok(DenseMap {
             half: Some(memory),
             float: None,
@@ -322,7 +321,9 @@ impl<'a> Planner<'a> {
             if later || joined || is_join || outside || gap {
                 continue;
             }
-            self.free.extend(map.and_then(|map| map.half.clone()));
+            if let Some(memory) = map.and_then(|map| map.half.clone()) {
+                self.memory.give(memory);
+            }
         }
     }
 }

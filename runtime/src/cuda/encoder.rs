@@ -1,7 +1,7 @@
 //! The LiDAR branch on the device: points to the LiDAR BEV map.
 //!
 //! Voxels, rulebooks and the sparse encoder of a model, with its weights. One submanifold table
-//! serves all convolutions of a level; features of a level live in three buffers that take turns.
+//! serves all convolutions of a level; features live in a few buffers that take turns.
 
 use bevfusion_kernels::cuda::rulebook::{PackedMap, Rulebooks, RulebooksConfig, StridedLevel};
 use bevfusion_kernels::cuda::sparse_conv::{
@@ -97,6 +97,7 @@ impl LidarProgram {
             kernels,
             weights,
             rulebooks: &rulebooks,
+            memory: Vec::new(),
             convs: Vec::new(),
             taps: Vec::new(),
         };
@@ -105,6 +106,7 @@ impl LidarProgram {
             channels: columns,
             level: 0,
         };
+        layers.take_memory(encoder)?;
         layers.encoder(encoder, input, (map, bev))?;
         Ok(Self {
             convs: layers.convs,
@@ -227,6 +229,7 @@ struct Layers<'a> {
     kernels: &'a SparseConvKernels,
     weights: &'a Weights,
     rulebooks: &'a Rulebooks,
+    memory: Vec<DeviceSlice<u16>>,
     convs: Vec<SparseConv>,
     taps: Vec<EncoderTap>,
 }
@@ -238,10 +241,9 @@ impl Layers<'_> {
         input: Rows,
         bev: (&DeviceSlice<u16>, &DenseMap),
     ) -> Result<(), BuildError> {
-        let mut buffers = self.buffers(0, spec.base_channels)?;
         let first = self.folded("conv_input", [input.channels, spec.base_channels], [3; 3])?;
         let map = self.submanifold(0)?;
-        let mut x = self.rows(&first, &map, &input, None, buffers[0].clone())?;
+        let mut x = self.rows(&first, &map, &input, None)?;
         self.tap("enc.conv_input", &x);
         for (stage, outputs) in spec.encoder_channels.iter().enumerate() {
             let name = format!("encoder_layers.encoder_layer{}", stage + 1);
@@ -249,15 +251,14 @@ impl Layers<'_> {
             let blocks = outputs.len() - usize::from(down.is_some());
             let map = self.submanifold(stage)?;
             for block in 0..blocks {
-                x = self.block(&format!("{name}.{block}"), &map, x, &mut buffers)?;
+                x = self.block(&format!("{name}.{block}"), &map, &x)?;
                 self.tap(&format!("enc.stage{}.{block}", stage + 1), &x);
             }
             if let Some(output) = down {
                 let conv =
                     self.folded(&format!("{name}.{blocks}"), [x.channels, *output], [3; 3])?;
-                buffers = self.buffers(stage + 1, *output)?;
                 let map = self.strided(stage)?;
-                x = self.rows(&conv, &map, &x, None, buffers[0].clone())?;
+                x = self.rows(&conv, &map, &x, None)?;
             }
             self.tap(&format!("enc.stage{}", stage + 1), &x);
         }
@@ -280,24 +281,15 @@ impl Layers<'_> {
     }
 
     /// Two convolutions around which the input is added.
-    fn block(
-        &mut self,
-        name: &str,
-        map: &PackedMap,
-        x: Rows,
-        buffers: &mut [DeviceSlice<u16>; 3],
-    ) -> Result<Rows, BuildError> {
+    fn block(&mut self, name: &str, map: &PackedMap, x: &Rows) -> Result<Rows, BuildError> {
         let channels = [x.channels; 2];
         let conv = |this: &Self, index: usize| {
             let of = |what: &str| format!("{PREFIX}.{name}.{what}{index}");
             this.folded_as(&of("conv"), &of("bn"), channels, [3; 3])
         };
         let (first, second) = (conv(self, 1)?, conv(self, 2)?);
-        let hidden = self.rows(&first, map, &x, None, buffers[1].clone())?;
-        let out = self.rows(&second, map, &hidden, Some(&x), buffers[2].clone())?;
-        // The input's buffer is free from here on.
-        buffers.swap(0, 2);
-        Ok(out)
+        let hidden = self.rows(&first, map, x, None)?;
+        self.rows(&second, map, &hidden, Some(x))
     }
 
     fn rows(
@@ -306,8 +298,15 @@ impl Layers<'_> {
         map: &PackedMap,
         input: &Rows,
         residual: Option<&Rows>,
-        out: DeviceSlice<u16>,
     ) -> Result<Rows, BuildError> {
+        // Whatever neither the input nor the residual lies in is free.
+        let taken = |memory: &DeviceSlice<u16>| {
+            let rows = [Some(input), residual].into_iter().flatten();
+            rows.map(|rows| rows.features.address())
+                .any(|address| address == memory.address())
+        };
+        let free = self.memory.iter().find(|memory| !taken(memory)).cloned();
+        let out = free.ok_or_else(|| refuse("all memory of features is in use"))?;
         self.push(
             conv,
             map,
@@ -367,15 +366,24 @@ impl Layers<'_> {
         });
     }
 
-    fn buffers(&self, level: usize, channels: usize) -> Result<[DeviceSlice<u16>; 3], DriverError> {
-        let rows = self.rulebooks.levels()[level]
-            .capacity
-            .next_multiple_of(TILE);
-        let take = || {
-            self.arena
-                .take("sparse features", rows * padded_channels(channels))
-        };
-        Ok([take()?, take()?, take()?])
+    /// Three buffers, each for the features of any level.
+    fn take_memory(&mut self, spec: &LidarEncoderSpec) -> Result<(), DriverError> {
+        let widths = spec.encoder_channels.iter().map(|blocks| {
+            let widest = blocks.iter().copied().max().unwrap_or(0);
+            padded_channels(widest)
+        });
+        let levels = self.rulebooks.levels().iter().zip(widths);
+        let first = padded_channels(spec.base_channels);
+        let sizes = levels.map(|(level, width)| {
+            let rows = level.capacity.next_multiple_of(TILE);
+            rows * width.max(first)
+        });
+        let largest = sizes.max().unwrap_or(0);
+        for _ in 0..3 {
+            let memory = self.arena.take("sparse features", largest)?;
+            self.memory.push(memory);
+        }
+        Ok(())
     }
 
     fn folded(

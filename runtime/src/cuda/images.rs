@@ -159,10 +159,15 @@ impl CameraInputs {
         camera: usize,
         calibration: CameraCalibration,
     ) -> Result<(), ImageRefusal> {
-        let name = self.name(camera)?;
+        self.known(camera)?;
+        let name = self
+            .spec
+            .camera_order
+            .get(camera)
+            .map_or("", String::as_str);
         let aug = self.inputs[camera].aug(&self.spec);
         let matrices = CameraMatrices::new(&calibration, aug.matrix());
-        if let Err(error) = matrices.check(&name) {
+        if let Err(error) = matrices.check(name) {
             return Err(ImageRefusal::Image {
                 camera,
                 problem: error.to_string(),
@@ -180,7 +185,7 @@ impl CameraInputs {
         image: &RawImage<'_>,
         stamp_ns: i64,
     ) -> Result<(), ImageRefusal> {
-        self.name(camera)?;
+        self.known(camera)?;
         let ready = self.stage(camera, image);
         let source = self.settled(camera, ready)?;
         self.inputs[camera].read_after_upload(main)?;
@@ -195,7 +200,7 @@ impl CameraInputs {
         image: &DeviceImage,
         stamp_ns: i64,
     ) -> Result<(), ImageRefusal> {
-        self.name(camera)?;
+        self.known(camera)?;
         let source = ImageSource {
             camera,
             format: image.format,
@@ -246,10 +251,12 @@ impl CameraInputs {
         &mut self.tables
     }
 
-    fn name(&self, camera: usize) -> Result<String, ImageRefusal> {
+    const fn known(&self, camera: usize) -> Result<(), ImageRefusal> {
         let cameras = self.inputs.len();
-        let name = self.spec.camera_order.get(camera).cloned();
-        name.ok_or(ImageRefusal::Camera { camera, cameras })
+        if camera < cameras {
+            return Ok(());
+        }
+        Err(ImageRefusal::Camera { camera, cameras })
     }
 
     /// Marks the camera when its image was refused for good.

@@ -66,7 +66,7 @@ impl Default for CudaOptions {
             kernels: ConvChoice::Auto,
             cameras: CameraPolicy::default(),
             images: CameraCapacity {
-                raw: [2048, 1536],
+                raw: [1920, 1280],
                 lens: 0,
             },
         }

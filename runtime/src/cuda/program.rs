@@ -20,6 +20,8 @@ use super::camera::CameraProgram;
 use super::dense::{DenseProgram, DenseRequest};
 use super::encoder::{LidarProgram, sweep};
 use super::layout::DenseMap;
+use super::pool::MapMemory;
+use super::swin::SwinMemory;
 use crate::config::ModelConfig;
 use crate::exec::{BuildError, StageId};
 use crate::graph::networks::{bev_decoder, head};
@@ -107,15 +109,23 @@ impl Detector {
         point_capacity: usize,
     ) -> Result<Self, BuildError> {
         let (dense, model) = (kernels.dense, (config, weights));
+        // All dense networks run one after the other.
+        let memory = MapMemory::default();
+        let camera = config.camera.as_ref();
+        let tokens = camera
+            .map(|camera| SwinMemory::new(arena, camera))
+            .transpose()?;
+        if let Some(tokens) = &tokens {
+            tokens.lend(&memory);
+        }
         let bev_decoder = match config.bev_decoder {
             Some(_) => {
                 let graph = bev_decoder(config, weights)?;
-                Some(DenseProgram::new(
-                    dense,
-                    arena,
-                    &graph,
-                    DenseRequest::default(),
-                )?)
+                let request = DenseRequest {
+                    memory: Some(&memory),
+                    ..DenseRequest::default()
+                };
+                Some(DenseProgram::new(dense, arena, &graph, request)?)
             }
             None => None,
         };
@@ -129,12 +139,14 @@ impl Detector {
             float_outputs: &["heatmap"],
             least_pitch: &[("shared", QUERY_CHANNELS)],
             given: &given,
+            memory: Some(&memory),
         };
         let head_maps = DenseProgram::new(dense, arena, &graph, request)?;
         // What the branches write: the decoder's inputs, or without one the head's.
         let inputs = bev_decoder.as_ref().unwrap_or(&head_maps).inputs();
         let sweep = sweep(arena, config, point_capacity)?;
-        let (lidar, camera) = branches(arena, kernels, model, (&sweep, patches), inputs)?;
+        let sources = (&sweep, patches.zip(tokens.as_ref()));
+        let (lidar, camera) = branches(arena, kernels, model, sources, (inputs, &memory))?;
         let (proposals, decoder, postprocess) = queries(arena, config, &query, &head_maps)?;
         Ok(Self {
             sweep,
@@ -321,8 +333,8 @@ fn branches(
     arena: &DeviceArena,
     kernels: Kernels<'_>,
     (config, weights): (&ModelConfig, &Weights),
-    (sweep, patches): (&Sweep, Option<&MapSlice<u16>>),
-    inputs: &[DenseMap],
+    (sweep, images): (&Sweep, Option<(&MapSlice<u16>, &SwinMemory)>),
+    (inputs, memory): (&[DenseMap], &MapMemory),
 ) -> Result<(Option<LidarProgram>, Option<CameraProgram>), BuildError> {
     let missing = || refuse("the branches and the maps that they write do not fit together");
     let camera_bev = inputs.first().ok_or_else(missing)?;
@@ -332,13 +344,18 @@ fn branches(
     if branches != inputs.len() {
         return Err(missing());
     }
-    let camera = match (&config.camera, patches) {
-        (Some(_), Some(patches)) => {
+    let camera = match (&config.camera, images) {
+        (Some(_), Some(images)) => {
             let points = PointSource::from(sweep);
             let model = (config, weights);
             let dense = kernels.dense;
             Some(CameraProgram::new(
-                arena, dense, model, &points, patches, camera_bev,
+                arena,
+                dense,
+                model,
+                &points,
+                images,
+                (camera_bev, memory),
             )?)
         }
         (None, None) => None,

@@ -1,7 +1,8 @@
 //! The Swin backbone on the device: patches to the maps of its stages.
 //!
 //! Tokens are rows of NHWC maps. A block is LayerNorm, query/key/value, attention in windows, projection with
-//! residual, LayerNorm, the two layers of the FFN with residual: seven launches. Three buffers serve all
+//! residual, LayerNorm, the two layers of the FFN with residual: seven launches, and five where norm and FFN are
+//! one kernel. Three buffers serve all
 //! stages: tokens (residuals are added in place), their normed form, and the wide rows of attention and FFN.
 
 use bevfusion_kernels::cuda::dense_conv::{
@@ -12,6 +13,7 @@ use bevfusion_kernels::cuda::layer_norm::{
     LayerNorm, LayerNormKernels, LayerNormRows, LayerNormWeights,
 };
 use bevfusion_kernels::cuda::sparse_conv::Activation;
+use bevfusion_kernels::cuda::swin_mlp::{SwinMlp, SwinMlpKernels, SwinMlpWeights};
 use bevfusion_kernels::cuda::window_attention::{
     WindowAttention, WindowAttentionKernels, WindowAttentionMaps, WindowAttentionShape,
     WindowAttentionWeights, query_scale,
@@ -19,6 +21,7 @@ use bevfusion_kernels::cuda::window_attention::{
 use bevfusion_kernels::driver::{DeviceArena, DeviceSlice, DriverError, Stream};
 
 use super::layout::DenseMap;
+use super::pool::MapMemory;
 use super::steps::slice_of;
 use crate::config::{CameraSpec, SwinSpec};
 use crate::exec::BuildError;
@@ -35,10 +38,16 @@ pub(super) struct SwinKernels {
     pub(super) dense: DenseConvKernels,
     pub(super) attention: WindowAttentionKernels,
     pub(super) norm: LayerNormKernels,
+    pub(super) mlp: SwinMlpKernels,
 }
+
+/// Channels of the FFNs that run as one kernel: with more, weights pass through shared memory so often that
+/// two products are faster.
+const FUSED_CHANNELS: usize = 96;
 
 #[derive(Debug)]
 enum Step {
+    Mlp(SwinMlp),
     Linear(DenseConv),
     Norm(LayerNorm),
     Attention(WindowAttention),
@@ -79,7 +88,7 @@ impl SwinProgram {
         kernels: &SwinKernels,
         camera: &CameraSpec,
         weights: &Weights,
-        patches: &MapSlice<u16>,
+        (patches, memory): (&MapSlice<u16>, &SwinMemory),
         maps: &[DenseMap],
     ) -> Result<Self, BuildError> {
         let images = camera.camera_order.len();
@@ -89,14 +98,13 @@ impl SwinProgram {
             image_size: camera.image_size,
             spec,
         };
-        let [tokens, wide] = extents.largest();
         let mut layers = Layers {
             arena,
             kernels,
             weights,
-            tokens: arena.take_zeroed("tokens", tokens)?,
-            normed: arena.take_zeroed("normed tokens", tokens)?,
-            wide: arena.take_zeroed("wide tokens", wide)?,
+            tokens: memory.tokens.clone(),
+            normed: memory.normed.clone(),
+            wide: memory.wide.clone(),
             steps: Vec::new(),
             taps: Vec::new(),
         };
@@ -143,9 +151,41 @@ impl SwinProgram {
             .take(count)
             .try_for_each(|step| match step {
                 Step::Linear(layer) => layer.enqueue(stream),
+                Step::Mlp(mlp) => mlp.enqueue(stream),
                 Step::Norm(norm) => norm.enqueue(stream),
                 Step::Attention(attention) => attention.enqueue(stream),
             })
+    }
+}
+
+/// The three buffers of a backbone, which other networks may use while it does not run.
+#[derive(Clone, Debug)]
+pub(super) struct SwinMemory {
+    tokens: DeviceSlice<u16>,
+    normed: DeviceSlice<u16>,
+    wide: DeviceSlice<u16>,
+}
+
+impl SwinMemory {
+    pub(super) fn new(arena: &DeviceArena, camera: &CameraSpec) -> Result<Self, DriverError> {
+        let extents = Extents {
+            images: camera.camera_order.len(),
+            image_size: camera.image_size,
+            spec: &camera.backbone,
+        };
+        let [tokens, wide] = extents.largest();
+        Ok(Self {
+            tokens: arena.take_zeroed("tokens", tokens)?,
+            normed: arena.take_zeroed("normed tokens", tokens)?,
+            wide: arena.take_zeroed("wide tokens", wide)?,
+        })
+    }
+
+    /// Lends all of it to the networks around the backbone.
+    pub(super) fn lend(&self, memory: &MapMemory) {
+        for part in [&self.tokens, &self.normed, &self.wide] {
+            memory.give(part.clone());
+        }
     }
 }
 
@@ -201,7 +241,8 @@ impl Extents<'_> {
         let stages = (0..self.spec.depths.len()).map(|index| self.stage(index));
         stages.fold([0; 2], |[tokens, wide], stage| {
             // Four tokens are normed as one row behind the stage.
-            let joined = stage.rows().div_ceil(4) * 2 * pitch(4 * stage.channels);
+            let [rows, columns] = stage.size.map(|extent| extent.div_ceil(2));
+            let joined = stage.images * rows * columns * pitch(4 * stage.channels);
             let own = (stage.rows() * pitch(stage.channels)).max(joined);
             [
                 tokens.max(own),
@@ -346,6 +387,11 @@ impl<'a> Layers<'a> {
         let normed = rows_of(&self.normed, channels);
         self.norm(&format!("{name}.norm1"), tokens, channels, normed.clone())?;
         self.attention(&format!("{name}.attn.w_msa"), stage, block)?;
+        if channels == FUSED_CHANNELS && stage.ffn == 4 * channels {
+            self.fused_ffn(&name, stage)?;
+            self.tap(format!("swin.stage{}.block{block}", stage.index), stage);
+            return Ok(());
+        }
         self.norm(&format!("{name}.norm2"), tokens, channels, normed.clone())?;
         let hidden = rows_of(&self.wide, stage.ffn);
         let residual = rows_of(&self.tokens, channels);
@@ -360,6 +406,35 @@ impl<'a> Layers<'a> {
         let second = format!("{name}.ffn.layers.1");
         self.residual(&second, [stage.ffn, channels], rows, [hidden, residual])?;
         self.tap(format!("swin.stage{}.block{block}", stage.index), stage);
+        Ok(())
+    }
+
+    /// Norm, both layers and residual of an FFN in one kernel.
+    fn fused_ffn(&mut self, name: &str, stage: Stage) -> Result<(), BuildError> {
+        let (channels, hidden) = (stage.channels, stage.ffn);
+        let [first, second] =
+            ["ffn.layers.0.0", "ffn.layers.1"].map(|part| format!("{name}.{part}"));
+        let weights = SwinMlpWeights {
+            norm: LayerNormWeights {
+                scale: self.weight(&format!("{name}.norm2.weight"), &[channels])?,
+                bias: self.weight(&format!("{name}.norm2.bias"), &[channels])?,
+            },
+            hidden: self.weight(&format!("{first}.weight"), &[hidden, channels])?,
+            hidden_bias: self.weight(&format!("{first}.bias"), &[hidden])?,
+            out: self.weight(&format!("{second}.weight"), &[channels, hidden])?,
+            out_bias: self.weight(&format!("{second}.bias"), &[channels])?,
+        };
+        let tokens = rows_of(&self.tokens, channels);
+        let (kernels, arena) = (&self.kernels.mlp, self.arena);
+        let mlp = SwinMlp::new(
+            kernels,
+            arena,
+            stage.rows(),
+            &weights,
+            tokens.clone(),
+            tokens,
+        )?;
+        self.steps.push(Step::Mlp(mlp));
         Ok(())
     }
 

@@ -7,16 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bevfusion::config::ModelConfig;
-use bevfusion::cuda::{CudaOptions, CudaPipeline};
+use bevfusion::cuda::{CameraCapacity, CudaOptions, CudaPipeline};
 use bevfusion::exec::FrameOutcome;
 use bevfusion::output::Detection;
 use bevfusion::weights::Weights;
 use bevfusion_kernels::cuda::dense_conv::ConvChoice;
 use bevfusion_kernels::driver::Context;
 use bevfusion_tests::gpu::steady::{DeviceImages, DevicePoints, Steady};
-use bevfusion_tests::gpu::{
-    conv, head, image, model, points, presets, stages, steady, swin, view,
-};
+use bevfusion_tests::gpu::{conv, head, image, model, points, presets, stages, steady, swin, view};
 use bevfusion_tests::models;
 use bevfusion_tests::report::{Report, Row};
 use clap::{Parser, ValueEnum};
@@ -46,6 +44,12 @@ enum Part {
     /// Times of layers and stages.
     Times,
 }
+
+/// What nuScenes' cameras send.
+const NUSCENES_IMAGES: CameraCapacity = CameraCapacity {
+    raw: [1600, 900],
+    lens: 0,
+};
 
 /// Runs the GPU suite and writes its report.
 #[derive(Debug, Parser)]
@@ -212,7 +216,11 @@ fn steady_frames(
     drop(pipeline);
     same_boxes(&config, &weights, (&values, &boxes), report)?;
     let (config, weights, frame) = steady::nuscenes_cameras()?;
-    let mut pipeline = CudaPipeline::new(config, &weights, &CudaOptions::default())?;
+    let options = CudaOptions {
+        images: NUSCENES_IMAGES,
+        ..CudaOptions::default()
+    };
+    let mut pipeline = CudaPipeline::new(config, &weights, &options)?;
     let images = DeviceImages::new(&mut pipeline, &frame)?;
     let cloud = DevicePoints::new(&pipeline, &values)?;
     let inputs = (cloud.cloud(), Some(&images));
@@ -331,6 +339,7 @@ fn measure_cameras(data: &Path, times: &mut Vec<(String, f64)>) -> Result<(), Bo
     let (config, weights, frame) = steady::nuscenes_cameras()?;
     let options = CudaOptions {
         timed: true,
+        images: NUSCENES_IMAGES,
         ..CudaOptions::default()
     };
     let mut pipeline = CudaPipeline::new(config, &weights, &options)?;

@@ -1,10 +1,10 @@
-//! Every shipped LiDAR model on the GPU against the CPU engine: made-up frames with sweeps, from host memory.
+//! Every shipped model on the GPU against the CPU engine: made-up frames with sweeps, from host memory.
 //!
 //! Counts of points and voxels are equal. Boxes are matched by class and place; the two engines round
 //! differently, so a few proposals at the end of the list may be others.
 
 use bevfusion::config::{ModelConfig, ModelSpec, PRESETS};
-use bevfusion::cuda::{CudaOptions, CudaPipeline};
+use bevfusion::cuda::{CameraCapacity, CudaOptions, CudaPipeline};
 use bevfusion::dataset::synthetic;
 use bevfusion::engine::{CpuEngine, EngineOptions};
 use bevfusion::exec::{FrameCounts, PipelineBuilder};
@@ -23,7 +23,7 @@ const NEAR_M: f32 = 0.5;
 /// Share of the boxes looked for that may have no twin: ill-conditioned queries (ADR 8).
 const WITHOUT_TWIN: f64 = 0.1;
 
-/// Compares every preset that has no cameras.
+/// Compares every preset.
 pub fn run(report: &mut Report) {
     for name in PRESETS {
         if let Err(error) = compare(name, report) {
@@ -34,9 +34,6 @@ pub fn run(report: &mut Report) {
 
 fn compare(name: &str, report: &mut Report) -> Result<(), Box<dyn std::error::Error>> {
     let mut spec = ModelSpec::clone(&*ModelConfig::preset(name)?);
-    if spec.camera.is_some() {
-        return Ok(());
-    }
     // Formula weights score low: what is compared are boxes, not the thresholds.
     for bins in &mut spec.postprocess.min_confidence_scores {
         bins.fill(0.0);
@@ -46,7 +43,11 @@ fn compare(name: &str, report: &mut Report) -> Result<(), Box<dyn std::error::Er
     let frame = with_sweeps(&config);
     let engine = CpuEngine::new(EngineOptions::default());
     let mut cpu = PipelineBuilder::new(config.clone(), &weights).build(&engine)?;
-    let mut gpu = CudaPipeline::new(config, &weights, &CudaOptions::default())?;
+    let options = CudaOptions {
+        images: room_for(&frame),
+        ..CudaOptions::default()
+    };
+    let mut gpu = CudaPipeline::new(config, &weights, &options)?;
     let want = cpu.run(&frame).counts;
     let got = gpu.run(&frame).counts;
     let counts =
@@ -69,6 +70,18 @@ fn compare(name: &str, report: &mut Report) -> Result<(), Box<dyn std::error::Er
         &[1],
     );
     Ok(())
+}
+
+/// Room for the images of a frame.
+fn room_for(frame: &Frame) -> CameraCapacity {
+    let images = frame
+        .cameras
+        .iter()
+        .filter_map(|camera| camera.image.as_ref());
+    let raw = images.fold([1; 2], |[width, height], image| {
+        [width.max(image.width), height.max(image.height)]
+    });
+    CameraCapacity { raw, lens: 0 }
 }
 
 /// A made-up frame with two sweeps of a vehicle that turned a little.

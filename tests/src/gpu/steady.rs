@@ -217,7 +217,11 @@ pub fn run(
     // Images are turned into patches when they arrive, outside the graph.
     let kernels = frames * images.map_or(0, DeviceImages::count);
     let launches = [calls.of(Call::KernelLaunch) as i64];
-    report.integers(stage(Call::KernelLaunch.name()), &launches, &[kernels as i64]);
+    report.integers(
+        stage(Call::KernelLaunch.name()),
+        &launches,
+        &[kernels as i64],
+    );
     let launches = [calls.of(Call::GraphLaunch) as i64];
     report.integers(stage(Call::GraphLaunch.name()), &launches, &[frames as i64]);
     steady.submit.sort_by(f64::total_cmp);

@@ -42,6 +42,15 @@ __device__ __forceinline__ float half2_high(u32 bits) { return from_half(static_
 // max(x, 0), but a NaN stays one: a broken frame must not look like an empty one.
 __device__ __forceinline__ float relu(float x) { return x < 0.0f ? 0.0f : x; }
 
+// The first thing that a kernel does whose launcher says `overlapping`: the launch behind it may begin as soon
+// as there is room, and this one goes on when the launch before it has ended and its writes are visible. On
+// GPUs that cannot overlap launches it does nothing, because they start in order anyway.
+__device__ __forceinline__ void begin_in_order() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;\n\tgriddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 __host__ __device__ constexpr u32 ceil_div(u32 a, u32 b) { return (a + b - 1) / b; }
 
 }  // namespace bev

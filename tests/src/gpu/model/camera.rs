@@ -145,6 +145,9 @@ impl Case<'_> {
             return Ok(());
         };
         for tap in camera.swin().taps() {
+            if !self.has(&tap.name) {
+                continue;
+            }
             let ran = camera.swin().enqueue_first(stream, tap.after);
             ran.map_err(|error| refused(&tap.name, &error))?;
             let tokens = download(&tap.name, &tap.tokens.part(0, tap.rows * tap.pitch))?;
@@ -163,12 +166,20 @@ impl Case<'_> {
             .map(|map| planar("lss.dtransform", map))
             .collect::<Result<Vec<_>, _>>()?;
         // Without the features, which the layer does not see.
-        let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).take(graph.inputs.len()).collect();
+        let inputs: Vec<&[f32]> = inputs
+            .iter()
+            .map(Vec::as_slice)
+            .take(graph.inputs.len())
+            .collect();
         let mut outputs = vec![TensorBuffer::default()];
         engine
             .load(&graph)
             .and_then(|mut network| network.run(&inputs, &mut outputs))
             .map_err(|error| refused("lss.dtransform", &error))?;
-        self.floats("lss.dtransform", outputs[0].f32().unwrap_or_default(), LIMITS.lift)
+        self.floats(
+            "lss.dtransform",
+            outputs[0].f32().unwrap_or_default(),
+            LIMITS.lift,
+        )
     }
 }
