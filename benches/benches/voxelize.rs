@@ -21,6 +21,7 @@ fn frame(sweeps: u64, columns: usize) -> Frame {
         points: cloud(POINTS, columns, 1),
         sweeps: (0..sweeps).map(sweep).collect(),
         cameras: Vec::new(),
+        stamp_ns: None,
     }
 }
 

@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use bevfusion::config::{
-    BevDecoderSpec, CameraSpec, CellRounding, DepthNetForm, FuserSpec, HeadSpec, HeatmapBorder,
-    LidarEncoderSpec, ModelSpec, NmsSpec, PointsSpec, PostprocessSpec, SweepAlignment, SwinSpec,
-    ViewTransformSpec, VoxelSpec,
+    BevDecoderSpec, CameraSpec, CellRounding, DepthNetForm, DepthWinner, FuserSpec, HeadSpec,
+    HeatmapBorder, LidarEncoderSpec, ModelSpec, NmsSpec, PointsSpec, PostprocessSpec,
+    SweepAlignment, SwinSpec, ViewTransformSpec, VoxelSpec,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -151,6 +151,7 @@ impl Reader<'_> {
                 downsample: self.get(&view("downsample"))?,
                 cell_rounding: CellRounding::Truncate,
                 drop_behind_camera: false,
+                depth_winner: DepthWinner::Last,
             },
         })
     }

@@ -73,6 +73,7 @@ pub fn small_frame(key_from_sweep: Transform) -> Frame {
         points: cloud(1, 600),
         sweeps: vec![sweep],
         cameras: vec![camera(0), camera(1)],
+        stamp_ns: None,
     }
 }
 
@@ -109,6 +110,7 @@ fn camera(index: usize) -> CameraFrame {
                 [0.0, -0.3, -0.5],
             ),
         },
+        stamp_ns: None,
     }
 }
 

@@ -268,6 +268,7 @@ fn camera(name: &str, has_image: bool) -> CameraFrame {
                 [0.0; 3],
             ),
         },
+        stamp_ns: None,
     }
 }
 

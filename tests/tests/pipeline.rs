@@ -2,6 +2,9 @@
 //! gives what is left, flagged and counted.
 
 #[cfg(test)]
+#[path = "pipeline/cameras.rs"]
+mod cameras;
+#[cfg(test)]
 #[path = "pipeline/degraded.rs"]
 mod degraded;
 #[cfg(test)]

@@ -146,7 +146,7 @@ fn detect(pipeline: &mut Pipeline, frame: &Frame) -> Result<FrameReport, Box<dyn
     match report.outcome {
         FrameOutcome::Complete | FrameOutcome::Degraded(_) => Ok(report),
         FrameOutcome::Dropped(fault) => {
-            let why = explain(pipeline.config(), pipeline.min_cameras(), frame).join("; ");
+            let why = explain(pipeline.config(), pipeline.camera_policy(), frame).join("; ");
             Err(format!("{fault}: {why}").into())
         }
     }

@@ -18,7 +18,7 @@ pub use matrices::{CameraMatrices, Matrix4};
 pub(crate) use matrices::{identity, lidar_augmentation};
 pub use preprocess::CameraPreprocessor;
 pub use view_transform::ViewTransform;
-pub(crate) use view_transform::{behind_camera, frustum_params, pool_grid};
+pub(crate) use view_transform::{behind_camera, depth_winner, frustum_params, pool_grid};
 
 #[cfg(test)]
 pub(crate) use test_spec::test_spec;

@@ -48,6 +48,20 @@ impl CameraPreprocessor {
         ImageAug::for_test(&self.spec, image.width, image.height)
     }
 
+    /// Whether [`run`](Self::run) takes an image, without running it; what would be done to it.
+    ///
+    /// # Errors
+    /// When the image is empty, becomes empty by the resize, or its buffer does not fit its size.
+    pub fn check(&self, image: &RgbImage) -> Result<ImageAug, ImageError> {
+        ImageView::new(image.width, image.height, &image.pixels)?;
+        let aug = self.augmentation(image);
+        let [width, height] = aug.resized;
+        if width == 0 || height == 0 {
+            return Err(ImageError::Empty { width, height });
+        }
+        Ok(aug)
+    }
+
     /// The network's image of `image` at test time into `out` (`[3, H, W]`); returns what was done to
     /// it, which the view transform needs.
     ///
@@ -165,6 +179,7 @@ mod tests {
             height: 10,
             pixels: vec![0; 299],
         };
+        assert!(preprocessor.check(&image).is_err());
         let error = preprocessor
             .run(&image, &mut out)
             .expect_err("a byte short");
@@ -177,6 +192,7 @@ mod tests {
             height: 1,
             pixels: vec![0; 3],
         };
+        assert!(preprocessor.check(&image).is_err());
         let error = preprocessor
             .run(&image, &mut out)
             .expect_err("resized away");

@@ -7,7 +7,7 @@
 
 use bevfusion_kernels::reference::bev_pool::{BevPool, LiftShape};
 use bevfusion_kernels::reference::depth_image::{
-    BehindCamera, DepthCamera, DepthImageParams, depth_image,
+    BehindCamera, DepthCamera, DepthImageParams, DepthWinner, depth_image_by,
 };
 use bevfusion_kernels::reference::frustum::{
     FrustumCamera, FrustumParams, LidarAugmentation, frustum, geometry,
@@ -16,7 +16,7 @@ use bevfusion_kernels::reference::pool_table::{PoolGrid, PoolTable, Rounding, ce
 
 use super::matrices::{identity, lidar_augmentation};
 use super::{CameraError, CameraMatrices, ImageAug, Matrix4};
-use crate::config::{CameraSpec, CellRounding};
+use crate::config::{CameraSpec, CellRounding, DepthWinner as WinnerSpec};
 use crate::geometry::{CameraCalibration, Transform};
 
 /// The cell of a frustum point whose camera has no image.
@@ -61,12 +61,21 @@ pub(crate) const fn behind_camera(spec: &CameraSpec) -> BehindCamera {
     }
 }
 
+/// Which point on a pixel leaves its depth.
+pub(crate) const fn depth_winner(spec: &CameraSpec) -> DepthWinner {
+    match spec.view_transform.depth_winner {
+        WinnerSpec::Last => DepthWinner::Last,
+        WinnerSpec::Nearest => DepthWinner::Nearest,
+    }
+}
+
 /// The view transform of one model.
 #[derive(Clone, Debug)]
 pub struct ViewTransform {
     camera_order: Vec<String>,
     image_size: [usize; 2],
     behind_camera: BehindCamera,
+    depth_winner: DepthWinner,
     shape: LiftShape,
     grid: PoolGrid,
     frustum: Vec<f32>,
@@ -90,6 +99,7 @@ impl ViewTransform {
             camera_order: spec.camera_order.clone(),
             image_size: spec.image_size,
             behind_camera: behind_camera(spec),
+            depth_winner: depth_winner(spec),
             shape: LiftShape {
                 cameras: spec.camera_order.len(),
                 depths: params.depths,
@@ -258,7 +268,8 @@ impl ViewTransform {
             behind_camera: self.behind_camera,
             undo_augmentation: self.undo_augmentation,
         };
-        depth_image(points, columns, &self.depth_cameras, &params, out);
+        let points = (points, columns);
+        depth_image_by(self.depth_winner, points, &self.depth_cameras, &params, out);
         Ok(())
     }
 

@@ -1,11 +1,13 @@
 //! Arguments of the `bevfusion` command.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::bench::BenchArgs;
 use super::engine::EngineArgs;
+use crate::exec::{BelowMinCameras, CameraPolicy};
 
 /// BEVFusion 3D detection: LiDAR sweeps and camera images in, boxes out.
 #[derive(Debug, Parser)]
@@ -122,6 +124,12 @@ pub(super) struct DetectArgs {
     /// Least number of cameras with an image; the others' frustums are left out [default: all].
     #[arg(long, value_name = "N")]
     pub(super) min_cameras: Option<usize>,
+    /// Most that an image may be older or newer than the cloud; beyond that its camera is not used.
+    #[arg(long, value_name = "SECONDS", default_value = "0.12", value_parser = seconds)]
+    pub(super) max_camera_lidar_delay: Duration,
+    /// What happens to a frame with fewer cameras than --min-cameras.
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = BelowMin::Drop)]
+    pub(super) below_min_cameras: BelowMin,
     /// The engine.
     #[command(flatten)]
     pub(super) engine: EngineArgs,
@@ -134,6 +142,36 @@ pub(super) struct DetectArgs {
     /// Write no MCAP recording.
     #[arg(long)]
     pub(super) no_mcap: bool,
+}
+
+/// What happens below `--min-cameras`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum BelowMin {
+    /// It is dropped.
+    Drop,
+    /// It is run with an empty camera map; how good the boxes are depends on the weights.
+    LidarOnly,
+}
+
+impl DetectArgs {
+    /// When a camera counts.
+    pub(super) const fn camera_policy(&self) -> CameraPolicy {
+        CameraPolicy {
+            min_cameras: self.min_cameras,
+            max_delay: self.max_camera_lidar_delay,
+            max_lead: self.max_camera_lidar_delay,
+            below_min_cameras: match self.below_min_cameras {
+                BelowMin::Drop => BelowMinCameras::Drop,
+                BelowMin::LidarOnly => BelowMinCameras::LidarOnly,
+            },
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let value: f64 = (text.parse()).map_err(|error| format!("expected seconds: {error}"))?;
+    Duration::try_from_secs_f64(value)
+        .map_err(|error| format!("expected seconds, 0 or more: {error}"))
 }
 
 /// `bevfusion inspect`
@@ -223,7 +261,17 @@ pub(super) struct AutowareArgs {
 mod tests {
     use clap::CommandFactory;
 
-    use super::Cli;
+    use std::time::Duration;
+
+    use super::{Cli, seconds};
+
+    #[test]
+    fn delays_are_seconds_and_not_negative() {
+        assert_eq!(seconds("0.12"), Ok(Duration::from_millis(120)));
+        for refused in ["-0.1", "nan", "inf", "soon", ""] {
+            assert!(seconds(refused).is_err(), "{refused}");
+        }
+    }
 
     #[test]
     fn no_two_arguments_of_a_command_have_one_name() {

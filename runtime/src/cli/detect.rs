@@ -11,6 +11,7 @@ use super::engine::Workers;
 use super::frames::{Frames, Item, ground_truth};
 use super::results::Results;
 use super::{Answer, model};
+use crate::config::ModelConfig;
 use crate::exec::{
     FrameFault, FrameOutcome, FrameReport, Pipeline, PipelineBuilder, StageId, explain,
 };
@@ -27,10 +28,7 @@ pub(super) fn run(args: &DetectArgs, console: &mut Console<'_>) -> Answer {
         return Err("there is no frame to detect in: the selection is empty".into());
     }
     let results = Results::create(args, &config, frames.forward(), console)?;
-    let mut pipeline = PipelineBuilder::new(config, &weights);
-    if let Some(least) = args.min_cameras {
-        pipeline = pipeline.min_cameras(least);
-    }
+    let pipeline = PipelineBuilder::new(config, &weights).camera_policy(args.camera_policy());
     let (pipeline, remark) = args.engine.build(pipeline)?;
     if let Some(remark) = remark {
         console.remark(&remark)?;
@@ -124,10 +122,11 @@ impl Session<'_> {
     fn detect(&mut self, item: &Item, console: &mut Console<'_>) -> Answer {
         let report = self.workers.run(&mut self.pipeline, &item.frame);
         match report.outcome {
-            FrameOutcome::Dropped(fault) => return self.dropped(item, fault, console),
+            FrameOutcome::Dropped(fault) => return self.dropped(item, (fault, &report), console),
             FrameOutcome::Degraded(lost) => {
                 self.tally.degraded += 1;
-                let text = format!("degraded {}: {lost}", item.id);
+                let unused = unused_cameras(self.pipeline.config(), &report);
+                let text = format!("degraded {}: {lost}{unused}", item.id);
                 self.bar.suspend(|| console.remark(&text))?;
             }
             FrameOutcome::Complete => {}
@@ -145,12 +144,17 @@ impl Session<'_> {
             .suspend(|| show(args, &view, (&result, &report), console))
     }
 
-    fn dropped(&mut self, item: &Item, fault: FrameFault, console: &mut Console<'_>) -> Answer {
+    fn dropped(
+        &mut self,
+        item: &Item,
+        (fault, report): (FrameFault, &FrameReport),
+        console: &mut Console<'_>,
+    ) -> Answer {
         self.tally.dropped += 1;
         let Self { pipeline, .. } = self;
-        let why = explain(pipeline.config(), pipeline.min_cameras(), &item.frame).join("; ");
+        let why = explain(pipeline.config(), pipeline.camera_policy(), &item.frame).join("; ");
         let why = if why.is_empty() {
-            fault.to_string()
+            format!("{fault}{}", unused_cameras(pipeline.config(), report))
         } else {
             why
         };
@@ -185,6 +189,16 @@ fn show(
         TABLE_ROWS,
     ))?;
     Ok(())
+}
+
+/// The cameras that were not used and why, behind a sentence; nothing when all were.
+fn unused_cameras(config: &ModelConfig, report: &FrameReport) -> String {
+    let order = config.camera.as_ref();
+    let unused = order.map(|camera| report.cameras.unused(&camera.camera_order));
+    match unused {
+        Some(unused) if !unused.is_empty() => format!(" ({unused})"),
+        _ => String::new(),
+    }
 }
 
 fn timings(report: &FrameReport) -> BTreeMap<String, f64> {

@@ -21,13 +21,16 @@ mod tests;
 pub use autoware::{AutowareFile, AutowareModel, AutowareRuntime};
 pub use error::{ConfigErrors, ConfigProblem};
 pub use model::{
-    BevDecoderSpec, CameraSpec, CellRounding, ClassRemapperSpec, DepthNetForm, FourierSpec,
-    FuserSpec, HeadSpec, HeatmapBorder, LidarEncoderSpec, ModelSpec, NmsSpec, PointsSpec,
-    PostprocessSpec, SweepAlignment, SwinSpec, ViewTransformSpec, VoxelSpec,
+    BevDecoderSpec, CameraSpec, CellRounding, ClassRemapperSpec, DepthNetForm, DepthWinner,
+    FourierSpec, FuserSpec, HeadSpec, HeatmapBorder, LidarEncoderSpec, ModelSpec, NmsSpec,
+    PointsSpec, PostprocessSpec, SweepAlignment, SwinSpec, ViewTransformSpec, VoxelSpec,
 };
 pub use presets::PRESETS;
 
 use std::ops::Deref;
+
+/// Most cameras of a model.
+pub const MAX_CAMERAS: usize = 12;
 
 /// Labels of `autoware_perception_msgs/ObjectClassification` in the order of their numbers, as far
 /// as the class remapper knows them.

@@ -180,6 +180,26 @@ pub struct ViewTransformSpec {
     pub cell_rounding: CellRounding,
     /// Drop points behind a camera from the depth image (AWML); mmdetection3d does not test it.
     pub drop_behind_camera: bool,
+    /// Which of several points on a pixel leaves its depth; absent: the last.
+    #[serde(default, skip_serializing_if = "DepthWinner::is_default")]
+    pub depth_winner: DepthWinner,
+}
+
+/// Which of several points on a pixel of the depth image leaves its depth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DepthWinner {
+    /// The last in the order of the points: what the original computes on the CPU.
+    #[default]
+    Last,
+    /// The one nearest to the camera, whatever the order.
+    Nearest,
+}
+
+impl DepthWinner {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How a BEV coordinate becomes a cell index.

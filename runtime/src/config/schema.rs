@@ -86,6 +86,7 @@ const VIEW_TRANSFORM: &[Field] = &[
     required("downsample", Form::Count),
     required("cell_rounding", Form::Choice(&["truncate", "floor"])),
     required("drop_behind_camera", Form::Flag),
+    optional("depth_winner", Form::Choice(&["last", "nearest"])),
 ];
 
 const FUSER: &[Field] = &[

@@ -18,14 +18,13 @@ use bevfusion_kernels::cuda::swin_mlp::SwinMlpKernels;
 use bevfusion_kernels::cuda::view_tables::{ViewTables, ViewTablesConfig};
 use bevfusion_kernels::cuda::window_attention::WindowAttentionKernels;
 use bevfusion_kernels::driver::{DeviceArena, DriverError, PinnedSlice, Stream};
-use bevfusion_kernels::reference::depth_image::DepthWinner;
 
 use super::dense::{DenseProgram, DenseRequest};
 use super::layout::DenseMap;
 use super::pool::MapMemory;
 use super::steps::slice_of;
 use super::swin::{SwinKernels, SwinMemory, SwinProgram};
-use crate::camera::{behind_camera, frustum_params, pool_grid};
+use crate::camera::{behind_camera, depth_winner, frustum_params, pool_grid};
 use crate::config::{CameraSpec, ModelConfig};
 use crate::exec::BuildError;
 use crate::graph::networks::{bev_downsample, depth_maps, depth_stem, image_neck};
@@ -109,7 +108,7 @@ impl CameraProgram {
         let tables = ViewTables::new(context, arena, &tables)?;
         let image = DepthImageConfig {
             behind_camera: behind_camera(camera),
-            winner: DepthWinner::Last,
+            winner: depth_winner(camera),
         };
         let depth_image = DepthImage::new(context, arena, &tables, points, &image)?;
         let depth_features = stem(arena, (config, weights), &depth_image, stem_map)?;

@@ -13,7 +13,7 @@ use bevfusion_kernels::cuda::image::{
 use bevfusion_kernels::driver::{
     Context, DeviceArena, DeviceSlice, DriverError, Event, PinnedSlice, Priority, Stream,
 };
-use bevfusion_kernels::reference::image::{PixelFormat, Plane, RawImage};
+use bevfusion_kernels::reference::image::{CHANNELS, ImageView, PixelFormat, Plane, RawImage};
 
 use super::camera::{CameraCapacity, preprocess};
 use super::tables::TableSets;
@@ -21,6 +21,7 @@ use crate::camera::{CameraMatrices, ImageAug};
 use crate::config::CameraSpec;
 use crate::exec::{CameraPolicy, CameraState, CameraStates, MAX_CAMERAS};
 use crate::geometry::CameraCalibration;
+use crate::input::{Frame, RgbImage};
 
 /// Bytes of a pixel for which there is room.
 const PIXEL_BYTES: usize = 3;
@@ -190,6 +191,37 @@ impl CameraInputs {
         let source = self.settled(camera, ready)?;
         self.inputs[camera].read_after_upload(main)?;
         self.process(main, camera, source, image.size(), stamp_ns)
+    }
+
+    /// Takes the images and calibrations of a frame out of ordinary memory. A camera that the frame does not
+    /// have is missing; one whose image or calibration is not taken is rejected or uncalibrated.
+    ///
+    /// # Errors
+    /// When earlier images are still on their way, or the GPU fails; never for what is in the frame.
+    pub(super) fn push_frame(&mut self, main: &Stream, frame: &Frame) -> Result<(), ImageRefusal> {
+        for camera in 0..self.inputs.len() {
+            let found = self.spec.camera_order.get(camera);
+            let found = found.and_then(|name| frame.camera(name));
+            let found = found.and_then(|source| Some((source, source.image.as_ref()?)));
+            let Some((source, image)) = found else {
+                self.forget(camera);
+                continue;
+            };
+            let taken = match rgb(image) {
+                Some(image) => self.push(main, camera, &image, frame.image_ns(source)),
+                None => {
+                    self.inputs[camera].is_rejected = true;
+                    Ok(())
+                }
+            };
+            if let Err(refusal @ (ImageRefusal::Busy { .. } | ImageRefusal::Device(_))) = taken {
+                return Err(refusal);
+            }
+            if self.calibrate(camera, source.calibration).is_err() {
+                self.inputs[camera].calibration = None;
+            }
+        }
+        Ok(())
     }
 
     /// Takes an image that the GPU reads where it is, when `main` comes to it.
@@ -384,6 +416,21 @@ impl Input {
     fn read_after_upload(&self, main: &Stream) -> Result<(), DriverError> {
         main.wait(&self.copied[1 - self.turn])
     }
+}
+
+/// The image whose buffer fits its size.
+fn rgb(image: &RgbImage) -> Option<RawImage<'_>> {
+    let RgbImage {
+        width,
+        height,
+        pixels,
+    } = image;
+    let view = ImageView::new(*width, *height, pixels).ok()?;
+    let plane = Plane {
+        bytes: view.pixels(),
+        stride: view.width() * CHANNELS,
+    };
+    RawImage::new(PixelFormat::Rgb8, [*width, *height], plane, None).ok()
 }
 
 fn geometry(spec: &CameraSpec, raw: [usize; 2]) -> ImageGeometry {

@@ -15,7 +15,7 @@ use bevfusion_kernels::cuda::sparse_conv::SparseConvKernels;
 use bevfusion_kernels::driver::{
     ArenaEntry, Context, DeviceArena, DeviceSlice, DriverError, PinnedSlice,
 };
-use bevfusion_kernels::reference::image::{CHANNELS, PixelFormat, Plane, RawImage};
+use bevfusion_kernels::reference::image::RawImage;
 use bevfusion_kernels::reference::sweep::CloudPlacement;
 
 use super::camera::CameraCapacity;
@@ -25,11 +25,11 @@ use super::slot::{Slot, StageSpan, read_frame};
 use crate::camera::{CameraMatrices, Matrix4};
 use crate::config::ModelConfig;
 use crate::exec::{
-    BelowMinCameras, BuildError, CameraPolicy, FaultCode, FrameFault, FrameOutcome, FrameReport,
+    BuildError, CameraPolicy, CameraStates, FaultCode, FrameFault, FrameOutcome, FrameReport,
     StageId, SubmitError, Ticket,
 };
 use crate::geometry::CameraCalibration;
-use crate::input::{CameraFrame, Frame, PointCloud};
+use crate::input::{Frame, PointCloud};
 use crate::lidar::{check_cloud, placement};
 use crate::output::Detection;
 use crate::weights::Weights;
@@ -94,6 +94,8 @@ pub struct CudaPipeline {
     detector: Arc<Detector>,
     cameras: Option<CameraInputs>,
     policy: CameraPolicy,
+    /// Of the frame that was looked at last.
+    states: CameraStates,
     memory: Vec<ArenaEntry>,
     layout: RowLayout,
     submitted: u64,
@@ -145,6 +147,7 @@ impl CudaPipeline {
             fetched: 0,
             spans: Vec::with_capacity(StageId::COUNT),
             policy: options.cameras,
+            states: CameraStates::default(),
             cameras,
             config,
             context,
@@ -213,7 +216,13 @@ impl CudaPipeline {
     pub fn min_cameras(&self) -> usize {
         let cameras = self.config.camera.as_ref();
         let cameras = cameras.map_or(0, |camera| camera.camera_order.len());
-        self.policy.min_cameras.unwrap_or(cameras).min(cameras)
+        self.policy.least(cameras)
+    }
+
+    /// When a camera counts.
+    #[must_use]
+    pub const fn camera_policy(&self) -> &CameraPolicy {
+        &self.policy
     }
 
     /// Takes the calibration of a camera, by its place in `camera_order`. It holds from the next frame on;
@@ -318,46 +327,22 @@ impl CudaPipeline {
         for sweep in frame.sweeps.iter().take(spec.sweeps_num) {
             copy(&sweep.cloud, placement(spec, sweep))?;
         }
-        self.take_images(&frame.cameras)?;
-        self.start(slot, &clouds, 0)
+        self.take_images(frame)?;
+        self.start(slot, &clouds, frame.cloud_ns())
     }
 
-    /// The images of a frame, all of the frame's time.
-    fn take_images(&mut self, frames: &[CameraFrame]) -> Result<(), SubmitError> {
-        let (Some(inputs), Some(spec)) = (&mut self.cameras, &self.config.camera) else {
+    /// The images of a frame. A camera whose image or calibration is not taken is not used; whether the
+    /// others are enough is seen when the frame starts.
+    fn take_images(&mut self, frame: &Frame) -> Result<(), SubmitError> {
+        let Some(inputs) = &mut self.cameras else {
             return Ok(());
         };
-        for (camera, name) in spec.camera_order.iter().enumerate() {
-            let frame = frames.iter().find(|frame| frame.name == *name);
-            let found = frame.and_then(|frame| Some((frame, frame.image.as_ref()?)));
-            let Some((frame, image)) = found else {
-                inputs.forget(camera);
-                continue;
-            };
-            let plane = Plane {
-                bytes: &image.pixels,
-                stride: image.width * CHANNELS,
-            };
-            let fault = |code| FrameFault {
-                code,
-                stage: StageId::Preprocess,
-                detail: camera as u64,
-            };
-            let size = [image.width, image.height];
-            let image = RawImage::new(PixelFormat::Rgb8, size, plane, None);
-            let image = image.map_err(|_size| fault(FaultCode::ImageSize))?;
-            let taken = (self.context.bind().map_err(ImageRefusal::from))
-                .and_then(|()| inputs.push(&self.streams.main, camera, &image, 0));
-            match taken {
-                Ok(()) => {}
-                Err(ImageRefusal::Busy { .. }) => return Err(SubmitError::Full),
-                Err(ImageRefusal::Device(_)) => return Err(device_fault().into()),
-                Err(_) => return Err(fault(FaultCode::ImageSize).into()),
-            }
-            let calibrated = inputs.calibrate(camera, frame.calibration);
-            calibrated.map_err(|_singular| fault(FaultCode::Calibration))?;
-        }
-        Ok(())
+        let taken = (self.context.bind().map_err(ImageRefusal::from))
+            .and_then(|()| inputs.push_frame(&self.streams.main, frame));
+        taken.map_err(|refusal| match refusal {
+            ImageRefusal::Busy { .. } => SubmitError::Full,
+            _ => device_fault().into(),
+        })
     }
 
     /// Takes a frame whose clouds the GPU can read where they are; the key cloud comes first. Its cameras'
@@ -426,14 +411,27 @@ impl CudaPipeline {
 
     /// Submits and waits.
     pub fn run(&mut self, frame: &Frame) -> &FrameReport {
-        let taken = self.submit(frame);
+        let mut taken = self.submit(frame);
+        // Without frames under way only images and tables can be: they arrive soon.
+        while self.is_idle() && taken == Err(SubmitError::Full) {
+            std::hint::spin_loop();
+            taken = self.submit(frame);
+        }
         self.finish(taken)
     }
 
     /// Submits clouds that the GPU can read and waits.
     pub fn run_device(&mut self, clouds: &[DeviceCloud<'_>], stamp_ns: i64) -> &FrameReport {
-        let taken = self.submit_device(clouds, stamp_ns);
+        let mut taken = self.submit_device(clouds, stamp_ns);
+        while self.is_idle() && taken == Err(SubmitError::Full) {
+            std::hint::spin_loop();
+            taken = self.submit_device(clouds, stamp_ns);
+        }
         self.finish(taken)
+    }
+
+    const fn is_idle(&self) -> bool {
+        self.submitted == self.fetched
     }
 
     fn finish(&mut self, taken: Result<Ticket, SubmitError>) -> &FrameReport {
@@ -448,10 +446,12 @@ impl CudaPipeline {
         self.detections.clear();
         self.report = FrameReport::new();
         self.report.outcome = FrameOutcome::Dropped(fault);
+        self.report.cameras = self.states;
         &self.report
     }
 
     fn free_slot(&mut self) -> Result<usize, SubmitError> {
+        self.states = CameraStates::default();
         if self.submitted - self.fetched >= self.slots.len() as u64 {
             return Err(SubmitError::Full);
         }
@@ -480,7 +480,7 @@ impl CudaPipeline {
 
     /// The cameras of a frame, and whether it is run without them.
     fn frame_cameras(&mut self, stamp_ns: i64) -> Result<(FrameCameras, bool), SubmitError> {
-        let (wanted, policy) = (self.min_cameras().max(1), self.policy);
+        let policy = self.policy;
         let Some(inputs) = &mut self.cameras else {
             return Ok((FrameCameras::default(), false));
         };
@@ -488,19 +488,10 @@ impl CudaPipeline {
             (self.context.bind()).and_then(|()| inputs.take(&self.streams.main, stamp_ns, &policy));
         let cameras = taken.map_err(|_device| device_fault())?;
         let cameras = cameras.ok_or(SubmitError::Full)?;
-        let fresh = cameras.states.fresh();
-        if fresh >= wanted {
-            return Ok((cameras, false));
-        }
+        self.states = cameras.states;
         let has_lidar = self.config.lidar_encoder.is_some();
-        match policy.below_min_cameras {
-            BelowMinCameras::LidarOnly if has_lidar => Ok((cameras, true)),
-            _ => Err(SubmitError::Frame(FrameFault {
-                code: FaultCode::MissingCameras,
-                stage: StageId::Preprocess,
-                detail: fresh as u64,
-            })),
-        }
+        let is_lidar_only = policy.runs_lidar_only(&cameras.states, has_lidar)?;
+        Ok((cameras, is_lidar_only))
     }
 
     fn launch(

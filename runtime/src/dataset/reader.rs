@@ -9,7 +9,7 @@ use super::boxes::GroundTruthBox;
 use super::error::DatasetError;
 use super::layout::{Layout, Location};
 use super::rows::{Sample, Scene};
-use super::sensors::SensorPose;
+use super::sensors::{SensorPose, nanoseconds};
 use super::table::named;
 use super::tables::Tables;
 use super::token::Token;
@@ -231,6 +231,7 @@ impl Dataset {
                 points: cloud,
                 sweeps,
                 cameras,
+                stamp_ns: Some(nanoseconds(key.timestamp)),
             },
             truth,
             missing_cameras,

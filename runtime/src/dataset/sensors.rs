@@ -30,6 +30,11 @@ impl SensorPose {
     }
 }
 
+/// A stamp in nanoseconds.
+pub(super) const fn nanoseconds(stamp_us: i64) -> i64 {
+    stamp_us.saturating_mul(1000)
+}
+
 /// Time between two stamps (µs) in seconds.
 pub(super) fn seconds(later_us: i64, earlier_us: i64) -> f64 {
     // Subtracted as integers: a stamp in seconds has only 0.2 µs left in a double.
@@ -199,6 +204,7 @@ impl Tables {
                 image_from_camera: intrinsic,
                 camera_from_lidar: camera_from_global.compose(global_from_lidar),
             },
+            stamp_ns: Some(nanoseconds(data.timestamp)),
         })
     }
 }

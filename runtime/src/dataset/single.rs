@@ -33,6 +33,7 @@ pub fn read_single(files: &SingleFiles<'_>, points: &PointsSpec) -> Result<Frame
         points: with_columns(cloud, points.load_dim),
         sweeps: Vec::new(),
         cameras: cameras(files)?,
+        stamp_ns: None,
     })
 }
 
@@ -55,6 +56,7 @@ fn cameras(files: &SingleFiles<'_>) -> Result<Vec<CameraFrame>, DatasetError> {
             name: camera.name,
             image,
             calibration: camera.calibration,
+            stamp_ns: None,
         })
     };
     calibrated.into_iter().zip(paths).map(frame).collect()

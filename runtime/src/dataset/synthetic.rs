@@ -123,6 +123,7 @@ pub fn cameras(spec: &CameraSpec, seed: u64) -> Vec<CameraFrame> {
         name: name.clone(),
         image: Some(image(IMAGE_SIZE, seed + index as u64)),
         calibration: calibration(index, count),
+        stamp_ns: None,
     };
     spec.camera_order.iter().enumerate().map(camera).collect()
 }
@@ -137,6 +138,7 @@ pub fn frame(spec: &ModelSpec, seed: u64) -> Frame {
             .camera
             .as_ref()
             .map_or_else(Vec::new, |camera| cameras(camera, seed)),
+        stamp_ns: None,
     }
 }
 

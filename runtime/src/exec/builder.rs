@@ -4,7 +4,7 @@ use super::camera_branch::CameraBranch;
 use super::dense::DenseNetworks;
 use super::host_pipeline::{HostPipeline, Parts};
 use super::lidar_branch::LidarBranch;
-use super::{BuildError, Pipeline};
+use super::{BuildError, CameraPolicy, Pipeline};
 use crate::config::ModelConfig;
 use crate::cuda::{CudaOptions, CudaPipeline};
 use crate::engine::Engine;
@@ -33,6 +33,7 @@ pub struct PipelineBuilder<'w> {
     config: ModelConfig,
     weights: &'w Weights,
     min_cameras: Option<usize>,
+    policy: Option<CameraPolicy>,
 }
 
 impl<'w> PipelineBuilder<'w> {
@@ -43,14 +44,24 @@ impl<'w> PipelineBuilder<'w> {
             config,
             weights,
             min_cameras: None,
+            policy: None,
         }
     }
 
-    /// Frames with fewer images are dropped; default: all cameras must be there. A frame with at least
-    /// this many is run with the missing cameras' frustums left out, and is flagged as degraded.
+    /// Fewest cameras of a frame; default: all of the model. A frame with at least this many is run with the
+    /// frustums of the others left out, and is flagged as degraded. Comes before the number of a
+    /// [`camera_policy`](Self::camera_policy).
     #[must_use]
     pub const fn min_cameras(mut self, min_cameras: usize) -> Self {
         self.min_cameras = Some(min_cameras);
+        self
+    }
+
+    /// When a camera counts, and what happens to frames with too few; on a GPU in place of
+    /// [`CudaOptions::cameras`].
+    #[must_use]
+    pub const fn camera_policy(mut self, policy: CameraPolicy) -> Self {
+        self.policy = Some(policy);
         self
     }
 
@@ -59,22 +70,10 @@ impl<'w> PipelineBuilder<'w> {
     /// # Errors
     /// When weights are missing or of another shape, or the engine refuses a network.
     pub fn build(self, engine: &dyn Engine) -> Result<Pipeline, BuildError> {
+        let policy = self.checked_policy(CameraPolicy::default())?;
         let Self {
-            config,
-            weights,
-            min_cameras,
+            config, weights, ..
         } = self;
-        let cameras = config
-            .camera
-            .as_ref()
-            .map_or(0, |camera| camera.camera_order.len());
-        let min_cameras = min_cameras.unwrap_or(cameras);
-        if min_cameras > cameras {
-            return Err(BuildError::MinCameras {
-                min_cameras,
-                cameras,
-            });
-        }
         let lidar = config
             .lidar_encoder
             .as_ref()
@@ -93,13 +92,13 @@ impl<'w> PipelineBuilder<'w> {
         let dense = DenseNetworks::new(decoder, head);
         let parts = Parts {
             config: config.clone(),
-            min_cameras,
+            policy,
             lidar,
             camera,
             dense,
         };
         let pipeline = HostPipeline::new(parts);
-        Ok(Pipeline::host(config, min_cameras, engine.name(), pipeline))
+        Ok(Pipeline::host(config, policy, engine.name(), pipeline))
     }
 
     /// Builds the pipeline on a GPU: everything from the clouds to the boxes.
@@ -108,18 +107,22 @@ impl<'w> PipelineBuilder<'w> {
     /// When there is no usable GPU, `min_cameras` is more than the model has, or weights are missing.
     pub fn build_cuda(self, options: &CudaOptions) -> Result<Pipeline, BuildError> {
         let mut options = *options;
-        if let Some(min_cameras) = self.min_cameras {
-            options.cameras.min_cameras = Some(min_cameras);
-        }
-        let cameras = self.config.camera.as_ref();
-        let cameras = cameras.map_or(0, |camera| camera.camera_order.len());
-        if let Some(min_cameras) = options.cameras.min_cameras.filter(|least| *least > cameras) {
-            return Err(BuildError::MinCameras {
-                min_cameras,
-                cameras,
-            });
-        }
+        options.cameras = self.checked_policy(options.cameras)?;
         let pipeline = CudaPipeline::new(self.config, self.weights, &options)?;
         Ok(Pipeline::cuda(pipeline))
+    }
+    /// The policy that was asked for, or else `default`.
+    fn checked_policy(&self, default: CameraPolicy) -> Result<CameraPolicy, BuildError> {
+        let mut policy = self.policy.unwrap_or(default);
+        policy.min_cameras = self.min_cameras.or(policy.min_cameras);
+        let cameras = self.config.camera.as_ref();
+        let cameras = cameras.map_or(0, |camera| camera.camera_order.len());
+        match policy.min_cameras {
+            Some(min_cameras) if min_cameras > cameras => Err(BuildError::MinCameras {
+                min_cameras,
+                cameras,
+            }),
+            _ => Ok(policy),
+        }
     }
 }

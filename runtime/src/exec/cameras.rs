@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// Most cameras of a model.
-pub const MAX_CAMERAS: usize = 12;
+use super::{FaultCode, FrameFault, StageId};
+pub use crate::config::MAX_CAMERAS;
 
 /// What a camera was in a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -22,9 +22,9 @@ pub enum CameraState {
     /// There was never an image.
     #[default]
     Missing,
-    /// Its newest image has a size or encoding that is not taken.
+    /// Its newest image has a size or encoding that is not taken, or a buffer of another length.
     Rejected,
-    /// There is an image but no calibration.
+    /// There is an image but no calibration, or one that cannot be inverted.
     Uncalibrated,
 }
 
@@ -89,6 +89,36 @@ impl CameraStates {
             bits | u32::from(*state == CameraState::Fresh) << camera
         })
     }
+
+    /// The cameras that are not used, each with its state: `CAM_BACK missing, CAM_LEFT stale`. `names` are
+    /// in the order of the model.
+    #[must_use]
+    pub fn unused(&self, names: &[String]) -> String {
+        let states = self.as_slice().iter().zip(names);
+        let unused = states.filter(|(state, _)| **state != CameraState::Fresh);
+        let texts: Vec<String> = unused
+            .map(|(state, name)| format!("{name} {}", state.name()))
+            .collect();
+        texts.join(", ")
+    }
+
+    /// The fault of a frame that has too few cameras. One that sent what cannot be used comes before those
+    /// that sent nothing.
+    pub(crate) fn fault(&self) -> FrameFault {
+        let first = |wanted| self.as_slice().iter().position(|state| *state == wanted);
+        let (code, detail) = if let Some(camera) = first(CameraState::Rejected) {
+            (FaultCode::ImageSize, camera)
+        } else if let Some(camera) = first(CameraState::Uncalibrated) {
+            (FaultCode::Calibration, camera)
+        } else {
+            (FaultCode::MissingCameras, self.fresh())
+        };
+        FrameFault {
+            code,
+            stage: StageId::Preprocess,
+            detail: detail as u64,
+        }
+    }
 }
 
 /// What happens to a frame with fewer cameras than wanted.
@@ -135,13 +165,88 @@ impl CameraPolicy {
         let limit = |limit: Duration| i128::try_from(limit.as_nanos()).unwrap_or(i128::MAX);
         older <= limit(self.max_delay) && -older <= limit(self.max_lead)
     }
+
+    /// Fewest cameras of a frame of a model with `cameras`.
+    #[must_use]
+    pub fn least(&self, cameras: usize) -> usize {
+        self.min_cameras.unwrap_or(cameras).min(cameras)
+    }
+
+    /// Whether a frame with these cameras is run without them. Without any camera there is always too few.
+    ///
+    /// # Errors
+    /// The fault with which it is dropped.
+    pub(crate) fn runs_lidar_only(
+        &self,
+        states: &CameraStates,
+        has_lidar: bool,
+    ) -> Result<bool, FrameFault> {
+        if states.fresh() >= self.least(states.as_slice().len()).max(1) {
+            return Ok(false);
+        }
+        match self.below_min_cameras {
+            BelowMinCameras::LidarOnly if has_lidar => Ok(true),
+            _ => Err(states.fault()),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{CameraPolicy, CameraState, CameraStates};
+    use super::{BelowMinCameras, CameraPolicy, CameraState, CameraStates};
+    use crate::exec::FaultCode;
+
+    fn states(of: &[CameraState]) -> CameraStates {
+        let mut states = CameraStates::missing(of.len());
+        states.as_mut_slice().copy_from_slice(of);
+        states
+    }
+
+    #[test]
+    fn too_few_cameras_drop_a_frame_or_leave_the_lidar() {
+        use CameraState::{Fresh, Missing, Rejected, Stale, Uncalibrated};
+        let with = |min_cameras, below_min_cameras| CameraPolicy {
+            min_cameras,
+            below_min_cameras,
+            ..CameraPolicy::default()
+        };
+        let drop = with(None, BelowMinCameras::Drop);
+        assert_eq!(drop.runs_lidar_only(&states(&[Fresh; 3]), true), Ok(false));
+        let fault = |of: &[CameraState]| {
+            let outcome = drop.runs_lidar_only(&states(of), true);
+            outcome.map_err(|fault| (fault.code, fault.detail))
+        };
+        let missing = FaultCode::MissingCameras;
+        assert_eq!(fault(&[Fresh, Fresh, Stale]), Err((missing, 2)));
+        assert_eq!(
+            fault(&[Missing, Uncalibrated, Rejected]),
+            Err((FaultCode::ImageSize, 2))
+        );
+        assert_eq!(
+            fault(&[Missing, Uncalibrated, Fresh]),
+            Err((FaultCode::Calibration, 1))
+        );
+        let one = with(Some(1), BelowMinCameras::LidarOnly);
+        assert_eq!(
+            one.runs_lidar_only(&states(&[Missing, Fresh]), true),
+            Ok(false)
+        );
+        assert_eq!(one.runs_lidar_only(&states(&[Missing; 2]), true), Ok(true));
+        assert!(one.runs_lidar_only(&states(&[Missing; 2]), false).is_err());
+        // None at all are too few whatever was asked for.
+        let none = with(Some(0), BelowMinCameras::Drop);
+        assert!(none.runs_lidar_only(&states(&[Stale; 2]), true).is_err());
+    }
+
+    #[test]
+    fn cameras_that_are_not_used_are_named() {
+        let names = ["left", "front", "right"].map(String::from);
+        let of = [CameraState::Stale, CameraState::Fresh, CameraState::Missing];
+        assert_eq!(states(&of).unused(&names), "left stale, right missing");
+        assert_eq!(states(&[CameraState::Fresh; 3]).unused(&names), "");
+    }
 
     #[test]
     fn images_are_stale_in_both_directions() {

@@ -8,11 +8,12 @@ use super::StageId;
 pub enum FaultCode {
     /// The cloud's column count is not the model's; `detail` is the count found.
     PointColumns = 0x0101,
-    /// A camera's image buffer does not match its size; `detail` is the camera's index.
+    /// Fewer cameras than `min_cameras`, and one sent an image that is not taken; `detail` is its index.
     ImageSize = 0x0102,
-    /// A camera's calibration cannot be inverted; `detail` is the camera's index.
+    /// Fewer cameras than `min_cameras`, and one has no calibration that can be inverted; `detail` is its
+    /// index.
     Calibration = 0x0103,
-    /// Fewer cameras than `min_cameras`; `detail` is the number there was.
+    /// Fewer cameras than `min_cameras` with an image of the cloud's time; `detail` is the number there was.
     MissingCameras = 0x0104,
     /// A dense network failed; `detail` is its place in the pipeline's list.
     Engine = 0x0201,
@@ -41,9 +42,15 @@ impl FaultCode {
             Self::PointColumns => {
                 "the cloud has another number of columns than the model's load_dim"
             }
-            Self::ImageSize => "an image's buffer does not match its width and height",
-            Self::Calibration => "a camera's intrinsics or pose cannot be inverted",
-            Self::MissingCameras => "fewer cameras than min_cameras delivered an image",
+            Self::ImageSize => {
+                "fewer cameras than min_cameras, and one sent an image of a size or encoding that is not taken"
+            }
+            Self::Calibration => {
+                "fewer cameras than min_cameras, and one has no calibration that can be inverted"
+            }
+            Self::MissingCameras => {
+                "fewer cameras than min_cameras delivered an image of the cloud's time"
+            }
             Self::Engine => "a dense network failed to run",
             Self::Device => "the GPU failed: build the pipeline again",
             Self::Clouds => "a frame has more clouds than the engine takes",

@@ -4,7 +4,7 @@ use super::camera_branch::CameraBranch;
 use super::clock::Stopwatch;
 use super::dense::DenseNetworks;
 use super::lidar_branch::LidarBranch;
-use super::{Degradation, FaultCode, FrameFault, FrameOutcome, FrameReport, StageId};
+use super::{CameraPolicy, Degradation, FaultCode, FrameFault, FrameOutcome, FrameReport, StageId};
 use crate::config::ModelConfig;
 use crate::head::postprocess;
 use crate::input::Frame;
@@ -14,7 +14,7 @@ use crate::output::Detection;
 /// What the builder hands over.
 pub(super) struct Parts {
     pub(super) config: ModelConfig,
-    pub(super) min_cameras: usize,
+    pub(super) policy: CameraPolicy,
     pub(super) lidar: Option<LidarBranch>,
     pub(super) camera: Option<CameraBranch>,
     pub(super) dense: DenseNetworks,
@@ -59,13 +59,14 @@ impl HostPipeline {
     fn detect(&mut self, frame: &Frame) -> Result<Degradation, FrameFault> {
         let Parts {
             config,
-            min_cameras,
+            policy,
             lidar,
             camera,
             dense,
         } = &mut self.parts;
         let FrameReport {
             counts,
+            cameras,
             stage_times: times,
             ..
         } = &mut self.report;
@@ -78,6 +79,11 @@ impl HostPipeline {
         counts.points_in_range = self.points.counts.kept() as u64;
         degradation.non_finite_points = self.points.counts.non_finite as u64;
         degradation.empty_cloud = self.points.counts.kept() == 0;
+        if let Some(camera) = camera {
+            *cameras = camera.states(frame, policy);
+            degradation.missing_cameras = (cameras.as_slice().len() - cameras.fresh()) as u32;
+            degradation.lidar_only = policy.runs_lidar_only(cameras, lidar.is_some())?;
+        }
 
         let mut lidar_bev = None;
         if let Some(lidar) = lidar {
@@ -89,10 +95,13 @@ impl HostPipeline {
         }
         let mut camera_bev = None;
         if let Some(camera) = camera {
-            degradation.missing_cameras = missing(camera, frame, *min_cameras)?;
-            camera.prepare(&frame.cameras)?;
-            times[StageId::Preprocess as usize] = watch.lap();
-            camera_bev = Some(camera.run(&self.points, times)?);
+            camera_bev = Some(if degradation.lidar_only {
+                camera.run_empty(times)?
+            } else {
+                camera.prepare(frame, cameras)?;
+                times[StageId::Preprocess as usize] = watch.lap();
+                camera.run(&self.points, times)?
+            });
         }
         let output = dense.run([camera_bev, lidar_bev], times)?;
 
@@ -118,17 +127,4 @@ fn gather(
         detail: error.columns() as u64,
     })?;
     Ok(())
-}
-
-fn missing(camera: &CameraBranch, frame: &Frame, min_cameras: usize) -> Result<u32, FrameFault> {
-    let available = camera.available(&frame.cameras);
-    if available < min_cameras.max(1) {
-        let (code, stage) = (FaultCode::MissingCameras, StageId::Preprocess);
-        return Err(FrameFault {
-            code,
-            stage,
-            detail: available as u64,
-        });
-    }
-    Ok((camera.count() - available) as u32)
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::host_pipeline::HostPipeline;
 use super::worker::Worker;
-use super::{FaultCode, FrameFault, FrameReport, StageId, SubmitError, Ticket};
+use super::{CameraPolicy, FaultCode, FrameFault, FrameReport, StageId, SubmitError, Ticket};
 use crate::config::ModelConfig;
 use crate::cuda::CudaPipeline;
 use crate::input::Frame;
@@ -16,7 +16,7 @@ use crate::output::Detection;
 /// A model ready to detect.
 pub struct Pipeline {
     config: ModelConfig,
-    min_cameras: usize,
+    policy: CameraPolicy,
     engine: &'static str,
     backend: Backend,
     detections: Vec<Detection>,
@@ -34,7 +34,7 @@ enum Backend {
 impl Pipeline {
     pub(super) fn host(
         config: ModelConfig,
-        min_cameras: usize,
+        policy: CameraPolicy,
         engine: &'static str,
         pipeline: HostPipeline,
     ) -> Self {
@@ -43,23 +43,19 @@ impl Pipeline {
             pipeline,
             worker: None,
         };
-        Self::new(config, min_cameras, engine, backend)
+        Self::new(config, policy, engine, backend)
     }
 
     pub(super) fn cuda(pipeline: CudaPipeline) -> Self {
         let config = pipeline.config().clone();
-        let min_cameras = pipeline.min_cameras();
-        Self::new(
-            config,
-            min_cameras,
-            "cuda",
-            Backend::Cuda(Box::new(pipeline)),
-        )
+        let policy = *pipeline.camera_policy();
+        let backend = Backend::Cuda(Box::new(pipeline));
+        Self::new(config, policy, "cuda", backend)
     }
 
     fn new(
         config: ModelConfig,
-        min_cameras: usize,
+        policy: CameraPolicy,
         engine: &'static str,
         backend: Backend,
     ) -> Self {
@@ -67,7 +63,7 @@ impl Pipeline {
             detections: Vec::with_capacity(config.head.num_proposals),
             report: FrameReport::new(),
             config,
-            min_cameras,
+            policy,
             engine,
             backend,
         }
@@ -81,8 +77,16 @@ impl Pipeline {
 
     /// Fewest cameras that a frame may have.
     #[must_use]
-    pub const fn min_cameras(&self) -> usize {
-        self.min_cameras
+    pub fn min_cameras(&self) -> usize {
+        let cameras = self.config.camera.as_ref();
+        let cameras = cameras.map_or(0, |camera| camera.camera_order.len());
+        self.policy.least(cameras)
+    }
+
+    /// When a camera counts.
+    #[must_use]
+    pub const fn camera_policy(&self) -> &CameraPolicy {
+        &self.policy
     }
 
     /// What runs the networks: `cpu`, `cuda`.

@@ -21,6 +21,7 @@ pub enum FrameOutcome {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Degradation {
     /// Cameras of the model whose image was not used; their frustums were left out of the pooling.
+    /// [`FrameReport::cameras`] says which and why.
     pub missing_cameras: u32,
     /// Fewer cameras than `min_cameras` were there, and the frame was run with an empty camera map.
     pub lidar_only: bool,
@@ -56,7 +57,7 @@ impl std::fmt::Display for Degradation {
             empty_cloud,
         } = self;
         let remarks = [
-            (*missing_cameras > 0).then(|| format!("cameras without image: {missing_cameras}")),
+            (*missing_cameras > 0).then(|| format!("cameras not used: {missing_cameras}")),
             lidar_only.then(|| "LiDAR only: too few cameras".to_owned()),
             (*dropped_voxels > 0).then(|| format!("cells beyond max_voxels: {dropped_voxels}")),
             (*non_finite_points > 0)
@@ -91,7 +92,8 @@ pub struct FrameReport {
     pub outcome: FrameOutcome,
     /// Counts.
     pub counts: FrameCounts,
-    /// What each camera of the model was.
+    /// What each camera of the model was; empty for a frame that was dropped before its cameras were looked
+    /// at.
     pub cameras: CameraStates,
     /// Time of each stage in the order of [`StageId::ALL`]; zero for a stage that did not run.
     pub stage_times: [Duration; StageId::COUNT],

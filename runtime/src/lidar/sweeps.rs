@@ -203,6 +203,7 @@ mod tests {
             points: cloud(&[[0.5, 0.5, 0.0, 8.0, 55.0], [60.0, 0.0, 0.0, 8.0, 0.0]]),
             sweeps: vec![sweep(3.0), sweep(4.0)],
             cameras: Vec::new(),
+            stamp_ns: None,
         }
     }
 

@@ -317,6 +317,7 @@ mod tests {
                     image_from_camera: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
                     camera_from_lidar: Transform::IDENTITY,
                 },
+                stamp_ns: None,
             })
             .collect()
     }

@@ -106,7 +106,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::{difference, frustum, grid, window_index};
-    use crate::config::{CellRounding, DepthNetForm, SwinSpec, ViewTransformSpec};
+    use crate::config::{CellRounding, DepthNetForm, DepthWinner, SwinSpec, ViewTransformSpec};
 
     fn view() -> ViewTransformSpec {
         ViewTransformSpec {
@@ -120,6 +120,7 @@ mod tests {
             downsample: 2,
             cell_rounding: CellRounding::Truncate,
             drop_behind_camera: true,
+            depth_winner: DepthWinner::Last,
         }
     }
 

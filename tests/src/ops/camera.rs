@@ -5,7 +5,9 @@ use std::path::Path;
 use bevfusion::camera::{
     CameraMatrices, CameraPreprocessor, ImageAug, Interpolation, Matrix4, ViewTransform, Window,
 };
-use bevfusion::config::{CameraSpec, CellRounding, DepthNetForm, SwinSpec, ViewTransformSpec};
+use bevfusion::config::{
+    CameraSpec, CellRounding, DepthNetForm, DepthWinner, SwinSpec, ViewTransformSpec,
+};
 use bevfusion::input::RgbImage;
 use bevfusion_kernels::reference::bev_pool::{pool_features, pool_features_gradient};
 use bevfusion_kernels::reference::pool_table::{PoolGrid, PoolTable, Rounding};
@@ -314,6 +316,7 @@ fn spec(case: &LssCase, cameras: usize) -> CameraSpec {
             downsample: 1,
             cell_rounding: CellRounding::Truncate,
             drop_behind_camera: false,
+            depth_winner: DepthWinner::Last,
         },
     }
 }

@@ -72,7 +72,7 @@ fn a_frame_without_a_camera_is_dropped_with_its_name() {
     let ended = drive.detect(&[]);
     assert_eq!(ended.code, 0, "{}", ended.err);
     let sample = token("sample 1");
-    let why = "1 of 2 cameras have an image, at least 2 are needed; missing: CAM_BACK";
+    let why = "1 of 2 cameras can be used, at least 2 are needed: CAM_BACK missing";
     says(&ended.err, &[&format!("dropped {sample}: {why}")]);
     says(
         &ended.out,
@@ -94,7 +94,7 @@ fn a_frame_may_lack_a_camera_where_the_user_says_so() {
     says(
         &ended.err,
         &[&format!(
-            "degraded {}: cameras without image: 1",
+            "degraded {}: cameras not used: 1 (CAM_BACK missing)",
             token("sample 1")
         )],
     );
@@ -116,7 +116,7 @@ fn when_every_frame_is_dropped_the_command_fails() {
     assert_eq!(ended.code, 1);
     says(
         &ended.err,
-        &["missing: CAM_BACK", "error: no frame could be detected in"],
+        &["CAM_BACK missing", "error: no frame could be detected in"],
     );
 }
 
@@ -218,6 +218,6 @@ fn calibration_files_and_images_that_do_not_match_are_refused_by_key() {
     assert_eq!(ended.code, 1);
     says(
         &ended.err,
-        &["missing: CAM_BACK", "error: no frame could be detected in"],
+        &["CAM_BACK missing", "error: no frame could be detected in"],
     );
 }

@@ -47,7 +47,7 @@ fn a_cloud_with_images_and_a_calibration_is_a_frame() {
     assert_eq!(lines(&by_name.out), frames);
 
     let one = home.detect(&[&common[..], &["--min-cameras", "1", "--images", &named[0]]].concat());
-    let degraded = format!("degraded {id}: cameras without image: 1");
+    let degraded = format!("degraded {id}: cameras not used: 1");
     assert!(one.code == 0 && one.err.contains(&degraded), "{}", one.err);
     assert_ne!(lines(&one.out), frames);
 }

@@ -117,7 +117,7 @@ fn a_missing_camera_is_masked_and_not_seen_as_some_picture() {
     let full = boxes(&mut pipeline, &frame());
     let report = *pipeline.run(&without_back(true));
     assert_eq!(lost(&report).missing_cameras, 1);
-    assert_eq!(lost(&report).to_string(), "cameras without image: 1");
+    assert_eq!(lost(&report).to_string(), "cameras not used: 1");
     let masked = pipeline.detections().to_vec();
     assert_ne!(masked, full);
     // What the buffers held before is of no matter, nor is a calibration without image.

@@ -1,7 +1,9 @@
 //! Pipelines of the small model and what the tests ask of them.
 
 use bevfusion::engine::{CpuEngine, EngineOptions};
-use bevfusion::exec::{Degradation, FrameOutcome, FrameReport, Pipeline, PipelineBuilder};
+use bevfusion::exec::{
+    CameraPolicy, Degradation, FrameOutcome, FrameReport, Pipeline, PipelineBuilder,
+};
 use bevfusion::geometry::Transform;
 use bevfusion::input::Frame;
 use bevfusion::output::Detection;
@@ -15,6 +17,14 @@ pub(crate) fn fusion() -> Pipeline {
 /// LiDAR alone.
 pub(crate) fn lidar() -> Pipeline {
     pipeline(false, None, None)
+}
+
+/// Camera and LiDAR with rules for the cameras.
+pub(crate) fn with_policy(policy: CameraPolicy) -> Pipeline {
+    let config = small_config(true).expect("a model");
+    let weights = weights_of(&small(true));
+    let builder = PipelineBuilder::new(config, &weights).camera_policy(policy);
+    builder.build(&CpuEngine::default()).expect("a pipeline")
 }
 
 pub(crate) fn pipeline(

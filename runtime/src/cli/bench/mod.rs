@@ -91,7 +91,7 @@ impl Bench<'_> {
             let report = self.workers.run(&mut self.pipeline, &input.frame);
             if let FrameOutcome::Dropped(fault) = report.outcome {
                 let Self { pipeline, .. } = self;
-                let why = explain(pipeline.config(), pipeline.min_cameras(), &input.frame);
+                let why = explain(pipeline.config(), pipeline.camera_policy(), &input.frame);
                 let why = if why.is_empty() {
                     fault.to_string()
                 } else {

@@ -1,7 +1,7 @@
 //! The camera branch: images, Swin and the grid of the view transform.
 
 use super::super::error::ConfigProblem;
-use super::super::{CameraSpec, SwinSpec, ViewTransformSpec};
+use super::super::{CameraSpec, MAX_CAMERAS, SwinSpec, ViewTransformSpec};
 use super::Checker;
 
 /// Image pixels per feature pixel; the depth network's strides make it.
@@ -21,6 +21,18 @@ impl Checker<'_> {
             return;
         };
         self.unique("camera.camera_order", &camera.camera_order);
+        let cameras = camera.camera_order.len();
+        if cameras > MAX_CAMERAS {
+            self.fail(
+                &[],
+                ConfigProblem::new(
+                    "camera.camera_order",
+                    format!("at most {MAX_CAMERAS} cameras"),
+                    format!("{cameras}"),
+                    "leave out cameras",
+                ),
+            );
+        }
         self.positive("camera.neck_channels", camera.neck_channels);
         let resize = (camera.resize > 0.0, "a scale above 0");
         self.within("camera.resize", camera.resize, resize);

@@ -22,6 +22,7 @@ fn frame() -> Frame {
         name: name.to_owned(),
         image,
         calibration,
+        stamp_ns: None,
     };
     let image = RgbImage {
         width: 32,
@@ -35,6 +36,7 @@ fn frame() -> Frame {
         },
         sweeps: Vec::new(),
         cameras: vec![camera("FRONT", Some(image)), camera("BACK", None)],
+        stamp_ns: None,
     }
 }
 

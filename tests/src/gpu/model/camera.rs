@@ -65,6 +65,7 @@ pub(super) fn with_images(
                     pixels: pixels.to_vec(),
                 }),
                 calibration,
+                stamp_ns: None,
             })
             .collect(),
         ..frame
