@@ -2,6 +2,7 @@
 """Puts a GPU report together and judges it; tests/gpu/run.sh is what to call.
 
 usage: report.py part NAME EXIT_CODE SECONDS SOURCES RESULTS   describes the run that has just ended, RESULTS/NAME.json
+       report.py join CASES NAME...                            the cases of several runs, NAME-cases.json, in one file
        report.py merge BUILD_JSON RESULTS OUTPUT PART...       writes the report; exits with 1 when something failed
                                                                or one of these parts is missing
        report.py facts                                         prints what nvidia-smi says of the GPU
@@ -70,6 +71,14 @@ def part(name, code, seconds, sources, results):
             "unix_time": int(time.time()),
         },
     )
+
+
+def join(output, *names):
+    found = [read_if_whole(f"{name}-cases.json") for name in names]
+    if any(cases is None for cases in found):
+        sys.exit("error: a group of cases ended before it wrote its report")
+    cases = [case for group in found for case in group["cases"]]
+    write(output, {"cases": cases, "failed": sum(group["failed"] for group in found)})
 
 
 def reported_errors(line):
@@ -178,7 +187,7 @@ def check(path, sources):
 
 
 def main():
-    commands = {"part": (part, (5,)), "merge": (merge, range(4, 9)), "check": (check, (2,)), "facts": (facts, (0,))}
+    commands = {"part": (part, (5,)), "join": (join, range(2, 12)), "merge": (merge, range(4, 9)), "check": (check, (2,)), "facts": (facts, (0,))}
     command, counts = commands.get(sys.argv[1] if len(sys.argv) > 1 else "", (None, ()))
     if command is None or len(sys.argv) - 2 not in counts:
         sys.exit(__doc__)

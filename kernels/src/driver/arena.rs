@@ -257,6 +257,8 @@ impl DeviceArena {
         // SAFETY: the slice's memory is alive and has that many bytes.
         let filled = unsafe { sys::cuMemsetD8_v2(slice.address, 0, slice.bytes()) };
         check("cuMemsetD8", filled)?;
+        // The fill is only ordered before work of the default stream, which nobody uses.
+        self.context.synchronize()?;
         Ok(slice)
     }
 

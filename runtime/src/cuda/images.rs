@@ -13,7 +13,9 @@ use bevfusion_kernels::cuda::image::{
 use bevfusion_kernels::driver::{
     Context, DeviceArena, DeviceSlice, DriverError, Event, PinnedSlice, Priority, Stream,
 };
-use bevfusion_kernels::reference::image::{CHANNELS, ImageView, PixelFormat, Plane, RawImage};
+use bevfusion_kernels::reference::image::{
+    CHANNELS, ImageView, Lens, PixelFormat, Plane, RawImage,
+};
 
 use super::camera::{CameraCapacity, preprocess};
 use super::tables::TableSets;
@@ -28,9 +30,14 @@ const PIXEL_BYTES: usize = 3;
 /// Start of a second plane (bytes).
 const PLANE_ALIGNMENT: usize = 256;
 
-/// An image that the GPU can read where it is.
+/// An image that the GPU can read where it is: device memory, or pinned memory at its device address. A row
+/// may be read up to the next multiple of 16 bytes, which memory of CUDA always has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceImage {
+    /// Whose, by place in `camera_order`.
+    pub camera: usize,
+    /// When it was taken (ns).
+    pub stamp_ns: i64,
     /// How pixels are stored.
     pub format: PixelFormat,
     /// Width, height (px).
@@ -43,6 +50,31 @@ pub struct DeviceImage {
     pub chroma_address: u64,
     /// Bytes from row to row of it.
     pub chroma_stride: usize,
+}
+
+impl DeviceImage {
+    const fn arrived(&self) -> Arrived {
+        Arrived {
+            source: ImageSource {
+                camera: self.camera,
+                format: self.format,
+                address: self.address,
+                stride: self.stride,
+                chroma_address: self.chroma_address,
+                chroma_stride: self.chroma_stride,
+            },
+            size: self.size,
+            stamp_ns: self.stamp_ns,
+        }
+    }
+}
+
+/// An image on the device.
+#[derive(Clone, Copy, Debug)]
+struct Arrived {
+    source: ImageSource,
+    size: [usize; 2],
+    stamp_ns: i64,
 }
 
 /// Why an image was not taken. The camera's earlier image is not used any more, unless the image was merely
@@ -87,6 +119,7 @@ struct Input {
     read: Event,
     geometry: Option<ImageGeometry>,
     calibration: Option<CameraCalibration>,
+    lens: Option<Lens>,
     stamp_ns: Option<i64>,
     is_rejected: bool,
 }
@@ -99,6 +132,7 @@ pub(super) struct CameraInputs {
     inputs: Vec<Input>,
     upload: Stream,
     tables: TableSets,
+    resampling: Resampling,
 }
 
 /// What the header of a frame says of its cameras.
@@ -138,6 +172,7 @@ impl CameraInputs {
                 read: event()?,
                 geometry: None,
                 calibration: None,
+                lens: None,
                 stamp_ns: None,
                 is_rejected: false,
             })
@@ -150,6 +185,7 @@ impl CameraInputs {
             upload: Stream::new(context, Priority::Normal)?,
             tables: TableSets::new(context, spec)?,
             spec: spec.clone(),
+            resampling: capacity.resampling,
         };
         Ok((inputs, patches))
     }
@@ -190,7 +226,14 @@ impl CameraInputs {
         let ready = self.stage(camera, image);
         let source = self.settled(camera, ready)?;
         self.inputs[camera].read_after_upload(main)?;
-        self.process(main, camera, source, image.size(), stamp_ns)
+        let size = image.size();
+        let arrived = Arrived {
+            source,
+            size,
+            stamp_ns,
+        };
+        self.process(main, &[arrived])?;
+        Ok(self.inputs[camera].read.record(main)?)
     }
 
     /// Takes the images and calibrations of a frame out of ordinary memory. A camera that the frame does not
@@ -224,24 +267,38 @@ impl CameraInputs {
         Ok(())
     }
 
-    /// Takes an image that the GPU reads where it is, when `main` comes to it.
+    /// Takes images that the GPU reads where they are, when `main` comes to them.
     pub(super) fn push_device(
         &mut self,
         main: &Stream,
+        images: &[DeviceImage],
+    ) -> Result<(), ImageRefusal> {
+        let cameras = self.inputs.len();
+        if images.len() > cameras {
+            let camera = images[cameras].camera;
+            return Err(ImageRefusal::Camera { camera, cameras });
+        }
+        let Some(first) = images.first() else {
+            return Ok(());
+        };
+        let mut arrived = [first.arrived(); MAX_CAMERAS];
+        for (place, image) in arrived.iter_mut().zip(images) {
+            self.known(image.camera)?;
+            *place = image.arrived();
+        }
+        self.process(main, &arrived[..images.len()])
+    }
+
+    /// Undistorts a camera's images by this lens from the next one on; its calibration is then that of the
+    /// undistorted image.
+    pub(super) fn set_lens(
+        &mut self,
         camera: usize,
-        image: &DeviceImage,
-        stamp_ns: i64,
+        lens: Option<Lens>,
     ) -> Result<(), ImageRefusal> {
         self.known(camera)?;
-        let source = ImageSource {
-            camera,
-            format: image.format,
-            address: image.address,
-            stride: image.stride,
-            chroma_address: image.chroma_address,
-            chroma_stride: image.chroma_stride,
-        };
-        self.process(main, camera, source, image.size, stamp_ns)
+        self.inputs[camera].lens = lens;
+        Ok(())
     }
 
     /// A camera that delivers nothing from now on.
@@ -352,43 +409,74 @@ impl CameraInputs {
         })
     }
 
-    /// Turns an image into patches.
-    fn process(
-        &mut self,
-        main: &Stream,
-        camera: usize,
-        source: ImageSource,
-        size: [usize; 2],
-        stamp_ns: i64,
-    ) -> Result<(), ImageRefusal> {
-        let outcome = self.patches(main, camera, source, size);
-        self.settled(camera, outcome)?;
-        let input = &mut self.inputs[camera];
-        input.read.record(main)?;
-        (input.stamp_ns, input.is_rejected) = (Some(stamp_ns), false);
-        Ok(())
+    /// Turns images into patches, in one launch. One that is refused does not keep the others out.
+    fn process(&mut self, main: &Stream, arrived: &[Arrived]) -> Result<(), ImageRefusal> {
+        let Some(first) = arrived.first() else {
+            return Ok(());
+        };
+        let mut sources = [first.source; MAX_CAMERAS];
+        let (mut count, mut refusal) = (0, None);
+        for image in arrived {
+            let camera = image.source.camera;
+            let outcome = match count < MAX_CAMERAS {
+                true => self.fit(main, image),
+                false => Err(ImageRefusal::Busy { camera }),
+            };
+            match self.settled(camera, outcome) {
+                Ok(()) => {
+                    sources[count] = image.source;
+                    count += 1;
+                }
+                Err(error) => refusal = refusal.or(Some(error)),
+            }
+        }
+        let taken = self.preprocess.enqueue(main, &sources[..count]);
+        if let Err(error) = taken {
+            // Together they say only that one of them is wrong.
+            let camera = sources[0].camera;
+            if count > 1 && matches!(error, DriverError::Arguments { .. }) {
+                for image in arrived {
+                    let alone = self.process(main, std::slice::from_ref(image));
+                    refusal = refusal.or(alone.err());
+                }
+                return refusal.map_or(Ok(()), Err);
+            }
+            return self.settled(camera, Err(refused(camera, error)));
+        }
+        let taken = |image: &&Arrived| {
+            let taken = sources[..count].iter();
+            taken
+                .map(|source| source.camera)
+                .any(|camera| camera == image.source.camera)
+        };
+        for image in arrived.iter().filter(taken) {
+            let input = &mut self.inputs[image.source.camera];
+            (input.stamp_ns, input.is_rejected) = (Some(image.stamp_ns), false);
+        }
+        refusal.map_or(Ok(()), Err)
     }
 
-    fn patches(
-        &mut self,
-        main: &Stream,
-        camera: usize,
-        source: ImageSource,
-        size: [usize; 2],
-    ) -> Result<(), ImageRefusal> {
-        let refused = |error: DriverError| match error {
-            DriverError::Arguments { problem, .. } => ImageRefusal::Image { camera, problem },
-            other => ImageRefusal::Device(other),
-        };
-        let geometry = geometry(&self.spec, size);
+    /// Makes the camera's tables fit the image.
+    fn fit(&mut self, main: &Stream, image: &Arrived) -> Result<(), ImageRefusal> {
+        let camera = image.source.camera;
+        self.known(camera)?;
+        let lens = self.inputs[camera].lens;
+        let geometry = geometry(&self.spec, image.size, self.resampling, lens);
         if self.inputs[camera].geometry != Some(geometry) {
             let change = self.preprocess.set_geometry(main, camera, &geometry);
-            if change.map_err(refused)? == GeometryChange::Busy {
+            if change.map_err(|error| refused(camera, error))? == GeometryChange::Busy {
                 return Err(ImageRefusal::Busy { camera });
             }
             self.inputs[camera].geometry = Some(geometry);
         }
-        self.preprocess.enqueue(main, &[source]).map_err(refused)
+        Ok(())
+    }
+}
+
+fn refused(camera: usize, error: DriverError) -> ImageRefusal {
+    match error {
+        DriverError::Arguments { problem, .. } => ImageRefusal::Image { camera, problem },
+        other => ImageRefusal::Device(other),
     }
 }
 
@@ -433,13 +521,18 @@ fn rgb(image: &RgbImage) -> Option<RawImage<'_>> {
     RawImage::new(PixelFormat::Rgb8, [*width, *height], plane, None).ok()
 }
 
-fn geometry(spec: &CameraSpec, raw: [usize; 2]) -> ImageGeometry {
+fn geometry(
+    spec: &CameraSpec,
+    raw: [usize; 2],
+    resampling: Resampling,
+    lens: Option<Lens>,
+) -> ImageGeometry {
     let aug = ImageAug::for_test(spec, raw[0], raw[1]);
     ImageGeometry {
         raw,
         resized: aug.resized,
         crop: aug.crop,
-        resampling: Resampling::Pillow,
-        lens: None,
+        resampling,
+        lens,
     }
 }

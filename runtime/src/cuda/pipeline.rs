@@ -15,7 +15,7 @@ use bevfusion_kernels::cuda::sparse_conv::SparseConvKernels;
 use bevfusion_kernels::driver::{
     ArenaEntry, Context, DeviceArena, DeviceSlice, DriverError, PinnedSlice,
 };
-use bevfusion_kernels::reference::image::RawImage;
+use bevfusion_kernels::reference::image::{Lens, RawImage};
 use bevfusion_kernels::reference::sweep::CloudPlacement;
 
 use super::camera::CameraCapacity;
@@ -65,10 +65,7 @@ impl Default for CudaOptions {
             timed: false,
             kernels: ConvChoice::Auto,
             cameras: CameraPolicy::default(),
-            images: CameraCapacity {
-                raw: [1920, 1280],
-                lens: 0,
-            },
+            images: CameraCapacity::of([1920, 1280]),
         }
     }
 }
@@ -256,20 +253,26 @@ impl CudaPipeline {
         inputs.push(&streams.main, camera, image, stamp_ns)
     }
 
-    /// Takes an image that the GPU reads where it is, in device or pinned memory; it must stay there until
-    /// the next frame is done.
+    /// Takes images that the GPU reads where they are, in device or pinned memory; they must stay there
+    /// until the next frame is done. All are preprocessed by one launch.
     ///
     /// # Errors
-    /// As [`push_image`](Self::push_image).
-    pub fn push_device_image(
-        &mut self,
-        camera: usize,
-        image: &DeviceImage,
-        stamp_ns: i64,
-    ) -> Result<(), ImageRefusal> {
+    /// As [`push_image`](Self::push_image), for the first that is refused; the others are taken.
+    pub fn push_device_images(&mut self, images: &[DeviceImage]) -> Result<(), ImageRefusal> {
         self.context.bind()?;
+        let camera = images.first().map_or(0, |image| image.camera);
         let (inputs, streams) = self.camera_inputs(camera)?;
-        inputs.push_device(&streams.main, camera, image, stamp_ns)
+        inputs.push_device(&streams.main, images)
+    }
+
+    /// Undistorts the images of a camera by this lens from the next image on, or no more. The camera's
+    /// calibration is then that of the undistorted image: the lens's projection. Lenses need room for their
+    /// maps ([`CameraCapacity::lens`]).
+    ///
+    /// # Errors
+    /// When there is no such camera.
+    pub fn set_lens(&mut self, camera: usize, lens: Option<Lens>) -> Result<(), ImageRefusal> {
+        self.camera_inputs(camera)?.0.set_lens(camera, lens)
     }
 
     /// Forgets the images of a camera: it is missing until the next one.

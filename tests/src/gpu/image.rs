@@ -125,6 +125,8 @@ fn refusals(context: &Arc<Context>, report: &mut Report) -> Result<(), Box<dyn E
     let first = pixels.sources[0];
     let mut refused = vec![images.enqueue(&stream, &[first]).is_err()];
     changed(&mut images, &stream, 0, &case.cameras[0].geometry)?;
+    // While it is on its way, the next one is not looked at.
+    stream.synchronize()?;
     let wrong = [
         ImageSource {
             camera: 99,

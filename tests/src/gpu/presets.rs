@@ -81,7 +81,7 @@ fn room_for(frame: &Frame) -> CameraCapacity {
     let raw = images.fold([1; 2], |[width, height], image| {
         [width.max(image.width), height.max(image.height)]
     });
-    CameraCapacity { raw, lens: 0 }
+    CameraCapacity::of(raw)
 }
 
 /// A made-up frame with two sweeps of a vehicle that turned a little.

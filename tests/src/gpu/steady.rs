@@ -67,6 +67,8 @@ impl DeviceImages {
             let image = source.image.as_ref().ok_or("a camera without image")?;
             let pixels = arena.take_with("raw image", &image.pixels)?;
             images.push(DeviceImage {
+                camera,
+                stamp_ns: 0,
                 format: PixelFormat::Rgb8,
                 size: [image.width, image.height],
                 address: pixels.address(),
@@ -87,12 +89,7 @@ impl DeviceImages {
     /// # Errors
     /// When one is refused.
     pub fn push(&self, pipeline: &mut CudaPipeline) -> Result<(), ImageRefusal> {
-        let mut images = self.images.iter().enumerate();
-        images.try_for_each(|(camera, image)| pipeline.push_device_image(camera, image, 0))
-    }
-
-    const fn count(&self) -> usize {
-        self.images.len()
+        pipeline.push_device_images(&self.images)
     }
 }
 
@@ -215,7 +212,7 @@ pub fn run(
         report.integers(stage(call.name()), &[calls.of(call) as i64], &[0]);
     }
     // Images are turned into patches when they arrive, outside the graph.
-    let kernels = frames * images.map_or(0, DeviceImages::count);
+    let kernels = frames * usize::from(images.is_some());
     let launches = [calls.of(Call::KernelLaunch) as i64];
     report.integers(
         stage(Call::KernelLaunch.name()),

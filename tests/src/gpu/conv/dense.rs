@@ -330,6 +330,7 @@ fn camera_cases() -> Vec<Case> {
         layer(tokens(1, [32, 64], 5), 32, relu),
         layer(square([41, 30], [96, 80], 3), 80, relu),
         layer(square([41, 30], [352, 256], 3), 336, relu),
+        layer(square([41, 30], [352, 256], 5), 336, relu),
         layer(square([20, 30], [320, 256], 3), 320, relu),
     ];
     let residual = layer(tokens(3, [384, 96], 1), 384, none);

@@ -33,13 +33,13 @@ impl Pixels {
         let (mut sources, mut device, mut host) = (Vec::new(), Vec::new(), Vec::new());
         for (index, camera) in case.cameras.iter().enumerate() {
             let address = if in_host_memory {
-                let mut bytes = PinnedSlice::new(context, camera.bytes.len())?;
-                bytes.as_mut_slice().copy_from_slice(&camera.bytes);
+                let mut bytes = PinnedSlice::new(context, padded(&camera.bytes).len())?;
+                bytes.as_mut_slice().copy_from_slice(&padded(&camera.bytes));
                 let address = bytes.device_address();
                 host.push(bytes);
                 address
             } else {
-                let bytes = arena.take_with("image", &camera.bytes)?;
+                let bytes = arena.take_with("image", &padded(&camera.bytes))?;
                 let address = bytes.address();
                 device.push(bytes);
                 address
@@ -52,6 +52,13 @@ impl Pixels {
             _host: host,
         })
     }
+}
+
+/// Whole words, as all memory of CUDA has them: checkers count bytes.
+fn padded(bytes: &[u8]) -> Vec<u8> {
+    let mut padded = bytes.to_vec();
+    padded.resize(bytes.len().next_multiple_of(16), 0);
+    padded
 }
 
 fn source(index: usize, camera: &Camera, address: u64) -> ImageSource {
