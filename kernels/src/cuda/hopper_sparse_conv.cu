@@ -161,6 +161,7 @@ __device__ __forceinline__ void hopper_sparse_conv(const HopperSparseParams& p) 
     __shared__ __align__(8) u64 barriers[2 * STAGES];
     __shared__ u32 taps;
     const SparseConvParams& conv = p.conv;
+    begin_in_order();
     const u32 rows = *conv.rows, first = blockIdx.x * ROWS;
     if (first >= rows) return;
     Conv gemm;

@@ -132,7 +132,7 @@ impl HopperSparse {
         };
         let shared_bytes = plan.shared_bytes();
         Ok(Self {
-            function: module.function(plan.kernel, shared_bytes)?,
+            function: module.function(plan.kernel, shared_bytes)?.overlapping(),
             launch: Launch {
                 grid: [capacity.div_ceil(ROWS).max(1) as u32, 1, 1],
                 threads: THREADS,

@@ -156,6 +156,8 @@ __device__ __forceinline__ void resident(const SparseConvParams& p) {
         *reinterpret_cast<uint4*>(shared + at) = make_uint4(0, 0, 0, 0);
     }
     commit_copies();
+    // Weights are nobody's result: they are on their way before the layer before has ended.
+    begin_in_order();
     wait_copies<0>();
     __syncthreads();
     const u32 warp = threadIdx.x / WARP;
@@ -211,6 +213,7 @@ __device__ __forceinline__ void streamed(const SparseConvParams& p) {
     using Rows = SparseRows<T::ROWS>;
     extern __shared__ __align__(128) u8 shared[];
     __shared__ u32 block_taps;
+    begin_in_order();
     const u32 rows = *p.rows;
     const u32 first = blockIdx.x * T::ROWS;
     if (first >= rows) return;

@@ -205,7 +205,10 @@ impl SparseConv {
                 Kernel::Hopper(Box::new(ready))
             }
             None => {
-                let function = kernels.module.function(plan.kernel, plan.shared_bytes)?;
+                let function = kernels
+                    .module
+                    .function(plan.kernel, plan.shared_bytes)?
+                    .overlapping();
                 let launch = plan.launch(&function, kernels.multiprocessors, capacity)?;
                 Kernel::Plain(function, launch, params)
             }
