@@ -2,10 +2,13 @@
 //!
 //! Coordinates are those of the canvas: pixels, x right, y down.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
 
 use super::OutputError;
-use super::canvas::{Canvas, Ends, Pen};
+use super::canvas::{Canvas, Ends, Pen, write_png};
+use super::file::AtomicFile;
 use super::style::{BACKGROUND, Ink};
 use super::text::Face;
 use crate::input::RgbImage;
@@ -39,6 +42,31 @@ pub(super) enum Shape {
     },
 }
 
+/// File formats of a chart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Svg,
+    Png,
+}
+
+impl Format {
+    /// The format that a file's name asks for.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(crate) fn of(file: &Path) -> Result<Self, OutputError> {
+        let extension = file.extension().and_then(|extension| extension.to_str());
+        match extension.map(str::to_ascii_lowercase).as_deref() {
+            Some("svg") => Ok(Self::Svg),
+            Some("png") => Ok(Self::Png),
+            _ => Err(OutputError::Content {
+                path: file.to_path_buf(),
+                reason: "a plot is an .svg or a .png: name it so".to_owned(),
+            }),
+        }
+    }
+}
+
 /// Shapes on the background, later ones above.
 #[derive(Clone, Debug)]
 pub(super) struct Chart {
@@ -48,6 +76,22 @@ pub(super) struct Chart {
 }
 
 impl Chart {
+    /// Writes the file in the format of its name.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn write(&self, file: &Path) -> Result<(), OutputError> {
+        match Format::of(file)? {
+            Format::Png => write_png(&self.picture()?, file),
+            Format::Svg => {
+                let mut out = AtomicFile::create(file)?;
+                out.write_all(self.svg().as_bytes())
+                    .map_err(OutputError::write(file))?;
+                out.finish()
+            }
+        }
+    }
+
     /// A whole SVG file.
     pub(super) fn svg(&self) -> String {
         let [width, height] = self.size;

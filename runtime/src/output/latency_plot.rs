@@ -1,12 +1,11 @@
 //! Times of a run as a picture: a line over the frames above, a histogram with percentiles below.
 
-use std::io::Write;
 use std::path::Path;
 
 use super::OutputError;
-use super::canvas::{Pen, write_png};
+use super::axis::Axis;
+use super::canvas::Pen;
 use super::chart::{Anchor, Chart, Shape};
-use super::file::AtomicFile;
 use super::style::{GRID, Ink, TEXT, TEXT_DIM};
 
 const SIZE: [u32; 2] = [1200, 760];
@@ -21,14 +20,6 @@ const LINE_HEIGHT: f32 = 17.0;
 const SERIES: Ink = Ink::solid([0x62, 0xB6, 0xF7]);
 const MARK: Ink = Ink::solid([0xF2, 0xA0, 0x3D]);
 const BINS: usize = 60;
-const TICKS: f64 = 6.0;
-
-/// File formats of a plot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    Svg,
-    Png,
-}
 
 /// What is drawn.
 #[derive(Clone, Debug, Default)]
@@ -43,37 +34,12 @@ pub(crate) struct LatencyPlot {
 }
 
 impl LatencyPlot {
-    /// The format that a file's name asks for.
-    ///
-    /// # Errors
-    /// When it is none.
-    pub(crate) fn format_of(file: &Path) -> Result<Format, OutputError> {
-        let extension = file.extension().and_then(|extension| extension.to_str());
-        match extension.map(str::to_ascii_lowercase).as_deref() {
-            Some("svg") => Ok(Format::Svg),
-            Some("png") => Ok(Format::Png),
-            _ => Err(OutputError::Content {
-                path: file.to_path_buf(),
-                reason: "a plot is an .svg or a .png: name it so".to_owned(),
-            }),
-        }
-    }
-
-    /// Writes the file.
+    /// Writes an `.svg` or a `.png`, as the file's name says.
     ///
     /// # Errors
     /// When it cannot be written.
     pub(crate) fn write(&self, file: &Path) -> Result<(), OutputError> {
-        let chart = self.chart();
-        match Self::format_of(file)? {
-            Format::Png => write_png(&chart.picture()?, file),
-            Format::Svg => {
-                let mut out = AtomicFile::create(file)?;
-                out.write_all(chart.svg().as_bytes())
-                    .map_err(OutputError::write(file))?;
-                out.finish()
-            }
-        }
+        self.chart().write(file)
     }
 
     fn chart(&self) -> Chart {
@@ -138,41 +104,6 @@ impl LatencyPlot {
                 text: format!("{name} {time:.3} ms"),
             });
         }
-    }
-}
-
-/// Values to pixels.
-struct Axis {
-    values: [f64; 2],
-    pixels: [f32; 2],
-}
-
-impl Axis {
-    const fn new(values: [f64; 2], pixels: [f32; 2]) -> Self {
-        Self { values, pixels }
-    }
-
-    fn at(&self, value: f64) -> f32 {
-        let [low, high] = self.values;
-        let share = ((value - low) / (high - low)) as f32;
-        self.pixels[0] + share * (self.pixels[1] - self.pixels[0])
-    }
-
-    /// Round values, each with the digits that tell it from its neighbours.
-    fn ticks(&self) -> Vec<(f64, String)> {
-        let [low, high] = self.values;
-        let rough = (high - low) / TICKS;
-        let power = 10.0_f64.powf(rough.log10().floor());
-        let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power);
-        let step = steps.into_iter().find(|step| *step >= rough);
-        let step = step.unwrap_or(10.0 * power);
-        let digits = (-step.log10().floor()).clamp(0.0, 9.0) as usize;
-        let first = (low / step).ceil() as i64;
-        let last = (high / step).floor() as i64;
-        (first..=last)
-            .map(|index| index as f64 * step)
-            .map(|value| (value, format!("{value:.digits$}")))
-            .collect()
     }
 }
 
@@ -272,13 +203,6 @@ mod tests {
             times_ms,
             ..LatencyPlot::default()
         }
-    }
-
-    #[test]
-    fn ticks_are_round_and_inside() {
-        let ticks = Axis::new([0.31, 0.78], [0.0, 100.0]).ticks();
-        let labels: Vec<&str> = ticks.iter().map(|(_, label)| label.as_str()).collect();
-        assert_eq!(labels, ["0.4", "0.5", "0.6", "0.7"]);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! only when it is complete.
 
 #[cfg(feature = "cli")]
+mod axis;
+#[cfg(feature = "cli")]
 mod base64;
 #[cfg(feature = "cli")]
 mod bev_furniture;
@@ -41,11 +43,17 @@ mod style;
 mod table;
 #[cfg(feature = "cli")]
 mod text;
+#[cfg(feature = "cli")]
+mod timeline;
+#[cfg(feature = "cli")]
+mod timeline_plot;
 
 #[cfg(feature = "cli")]
 pub use bev_picture::{BevOptions, ForwardAxis, PointColor, draw_bev};
 #[cfg(feature = "cli")]
 pub use canvas::write_png;
+#[cfg(feature = "cli")]
+pub(crate) use chart::Format as ChartFormat;
 #[cfg(feature = "cli")]
 pub use contact_sheet::{SheetOptions, draw_contact_sheet};
 pub use detection::Detection;
@@ -65,3 +73,9 @@ pub use projection::project_box;
 #[cfg(feature = "cli")]
 pub use style::class_color;
 pub use table::detection_table;
+#[cfg(feature = "cli")]
+pub(crate) use timeline::interval_length;
+#[cfg(feature = "cli")]
+pub use timeline::{Lane, Timeline, lane_of, median_place, micro};
+#[cfg(feature = "cli")]
+pub use timeline_plot::TimelinePlot;

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use bevfusion::config::ModelConfig;
 use bevfusion::cuda::{CameraCapacity, CudaOptions, CudaPipeline};
 use bevfusion::exec::FrameOutcome;
-use bevfusion::output::Detection;
+use bevfusion::output::{Detection, Timeline, TimelinePlot, median_place, micro};
 use bevfusion::weights::Weights;
 use bevfusion_kernels::cuda::dense_conv::ConvChoice;
 use bevfusion_kernels::driver::Context;
@@ -19,6 +19,11 @@ use bevfusion_tests::models;
 use bevfusion_tests::report::{Report, Row};
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
+
+/// Frames before those whose stages are timed.
+const WARM_UP: usize = 20;
+/// Frames of which the median is told.
+const TIMED_FRAMES: usize = 101;
 
 /// Parts of the suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -68,6 +73,9 @@ struct Arguments {
     /// Frames of the steady run.
     #[arg(long, default_value_t = 10_000)]
     frames: usize,
+    /// Draw when the stages of the camera-LiDAR model ran (part times).
+    #[arg(long, value_name = "FILE.svg|png")]
+    timeline: Option<PathBuf>,
     /// Where the JSON report goes.
     #[arg(long)]
     report: Option<PathBuf>,
@@ -143,7 +151,7 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
             noted(&mut report, "steady", outcome);
         }
         if wanted(Part::Times) {
-            let outcome = measure(&context, data, &mut times);
+            let outcome = measure(&context, arguments, data, &mut times);
             noted(&mut report, "times", outcome);
         }
     }
@@ -288,6 +296,7 @@ fn same_boxes(
 
 fn measure(
     context: &std::sync::Arc<Context>,
+    arguments: &Arguments,
     data: &Path,
     times: &mut Vec<(String, f64)>,
 ) -> Result<(), Box<dyn Error>> {
@@ -334,11 +343,15 @@ fn measure(
     times.extend(image::times(context)?);
     times.extend(view::times(context)?);
     times.extend(swin::times(context)?);
-    measure_cameras(data, times)
+    measure_cameras(arguments.timeline.as_deref(), data, times)
 }
 
-/// Stages of the camera-LiDAR model on the recorded cloud.
-fn measure_cameras(data: &Path, times: &mut Vec<(String, f64)>) -> Result<(), Box<dyn Error>> {
+/// Stages of the camera-LiDAR model on the recorded cloud, alone and in the median frame.
+fn measure_cameras(
+    picture: Option<&Path>,
+    data: &Path,
+    times: &mut Vec<(String, f64)>,
+) -> Result<(), Box<dyn Error>> {
     let (config, weights, frame) = steady::nuscenes_cameras()?;
     let options = CudaOptions {
         timed: true,
@@ -349,14 +362,21 @@ fn measure_cameras(data: &Path, times: &mut Vec<(String, f64)>) -> Result<(), Bo
     let images = DeviceImages::new(&mut pipeline, &frame)?;
     let values = floats(&data.join("points_105k.bin"))?;
     let cloud = DevicePoints::new(&pipeline, &values)?;
-    for _ in 0..20 {
+    let mut frames = Vec::new();
+    for frame in 0..WARM_UP + TIMED_FRAMES {
         images.push(&mut pipeline)?;
         let outcome = pipeline.run_device(&[cloud.cloud()], 0).outcome;
         if let FrameOutcome::Dropped(fault) = outcome {
             return Err(fault.into());
         }
+        if frame >= WARM_UP {
+            frames.push(Timeline::new(pipeline.spans()));
+        }
     }
-    for span in pipeline.spans() {
+    let totals: Vec<f64> = frames.iter().map(Timeline::total_us).collect();
+    let median = median_place(&totals).and_then(|place| frames.into_iter().nth(place));
+    let timeline = median.ok_or("no frame was timed")?;
+    for span in timeline.spans() {
         let name = span.stage.name();
         times.push((format!("nuscenes_CL begins {name}"), span.begin_us.into()));
         times.push((format!("nuscenes_CL ends {name}"), span.end_us.into()));
@@ -364,7 +384,25 @@ fn measure_cameras(data: &Path, times: &mut Vec<(String, f64)>) -> Result<(), Bo
     for (stage, time) in stages::times(&pipeline, &cloud.cloud())? {
         times.push((format!("nuscenes_CL: {stage}"), time));
     }
-    Ok(())
+    picture.map_or(Ok(()), |file| draw(&pipeline, timeline, file))
+}
+
+fn draw(pipeline: &CudaPipeline, timeline: Timeline, file: &Path) -> Result<(), Box<dyn Error>> {
+    let total = micro(timeline.total_us());
+    let plot = TimelinePlot {
+        title: format!(
+            "{}: one frame, {total} µs on the GPU",
+            pipeline.config().name
+        ),
+        subtitle: [
+            pipeline.context().info().name.clone(),
+            format!(
+                "the median of {TIMED_FRAMES} frames by time on the GPU; recorded cloud, made-up images"
+            ),
+        ],
+        timeline,
+    };
+    Ok(plot.write(file)?)
 }
 
 fn words(path: &Path) -> Result<Vec<[u8; 4]>, Box<dyn Error>> {

@@ -56,6 +56,7 @@ fn samples_summary_and_plot_are_written() {
             .values()
             .all(|times| times.as_array().map(Vec::len) == Some(7))
     );
+    assert!(file["median_frame_us"].is_null(), "the CPU engine has none");
     let drawn = std::fs::read_to_string(home.path("latency.svg")).expect("a plot");
     says(&drawn, &["<svg", "p99.9"]);
 }
@@ -107,6 +108,9 @@ fn bad_arguments_are_told_before_anything_runs() {
     refused(&["--frames", "0"], 2, "at least 1");
     refused(&["--engine", "abacus"], 2, "cpu");
     refused(&["--plot", "latency.pdf"], 1, ".svg or a .png");
+    refused(&["--timeline", "timeline.pdf"], 1, ".svg or a .png");
+    let on_cpu = ["--engine", "cpu", "--timeline", "timeline.svg"];
+    refused(&on_cpu, 1, "--timeline is for the CUDA engine");
     refused(&["--input", "/no/such/cloud.bin"], 1, "/no/such/cloud.bin");
     let negative = bevfusion(&["bench", "-w", &weights, "--duration=-1"]);
     assert_eq!(negative.code, 2, "{}", negative.err);

@@ -15,6 +15,7 @@ use super::super::engine::EngineArgs;
   bevfusion bench --weights W --input data/nuscenes --frames 20 --duration 30
   bevfusion bench --weights W --input cloud.pcd.bin --iterations 1000 --plot latency.svg
   bevfusion bench --weights W --warmup 2000 --threads 4 --export-times times.json
+  bevfusion bench --weights W --engine cuda --timeline timeline.svg
 
 A run ends when both --iterations and --duration are reached. Percentiles are nearest-rank: each is the
 time of a frame that was measured.")]
@@ -53,6 +54,10 @@ pub(crate) struct BenchArgs {
     /// Draw the time of every frame and a histogram.
     #[arg(long, value_name = "FILE.svg|png")]
     pub(super) plot: Option<PathBuf>,
+    /// Draw when the stages of one frame ran on the GPU, and how much of the LiDAR branch is hidden under
+    /// the camera branch: of the frame whose time there is the median. CUDA engine only.
+    #[arg(long, value_name = "FILE.svg|png")]
+    pub(super) timeline: Option<PathBuf>,
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -8,9 +8,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use bevfusion_kernels::driver::DeviceInfo;
+use bevfusion_kernels::driver::{ArenaEntry, DeviceInfo};
 
 use crate::exec::Pipeline;
+
+/// Purposes of memory that are printed one by one.
+const LISTED: usize = 12;
 
 /// The device that an engine runs on.
 #[derive(Clone, Debug, Serialize)]
@@ -27,6 +30,16 @@ pub(super) struct DeviceFacts {
     pub(super) driver: Option<String>,
     /// Device memory that the pipeline took (bytes), if it has a device of its own.
     pub(super) memory_bytes: Option<usize>,
+    /// The same by purpose, most first.
+    pub(super) memory: Vec<MemoryUse>,
+}
+
+/// Device memory of one purpose.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct MemoryUse {
+    /// What it is for.
+    pub(super) purpose: String,
+    pub(super) bytes: usize,
 }
 
 impl DeviceFacts {
@@ -34,14 +47,18 @@ impl DeviceFacts {
     pub(super) fn of(pipeline: &mut Pipeline, threads: Option<usize>) -> Self {
         match pipeline.as_cuda() {
             Some(gpu) => {
-                let taken = gpu.memory().iter().map(|entry| entry.bytes).sum();
-                Self::gpu(gpu.context().info(), taken)
+                let entry = |entry: &ArenaEntry| MemoryUse {
+                    purpose: entry.name.clone(),
+                    bytes: entry.bytes,
+                };
+                let memory = gpu.memory().iter().map(entry).collect();
+                Self::gpu(gpu.context().info(), memory)
             }
             None => Self::cpu(threads),
         }
     }
 
-    fn gpu(info: &DeviceInfo, taken: usize) -> Self {
+    fn gpu(info: &DeviceInfo, memory: Vec<MemoryUse>) -> Self {
         let (major, minor) = info.compute_capability;
         Self {
             name: format!("{} (compute capability {major}.{minor})", info.name),
@@ -53,7 +70,8 @@ impl DeviceFacts {
             ]
             .into_iter()
             .collect(),
-            memory_bytes: Some(taken),
+            memory_bytes: Some(memory.iter().map(|entry| entry.bytes).sum()),
+            memory,
             driver: Some(format!(
                 "CUDA {}.{}",
                 info.driver_version / 1000,
@@ -85,6 +103,7 @@ impl DeviceFacts {
                 .collect(),
             driver: None,
             memory_bytes: None,
+            memory: Vec::new(),
         }
     }
 
@@ -105,6 +124,20 @@ impl DeviceFacts {
         }
         text
     }
+}
+
+/// Device memory by purpose, as it is printed; small ones together.
+pub(super) fn memory_table(memory: &[MemoryUse]) -> String {
+    let mebibytes = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+    let (listed, others) = memory.split_at(memory.len().min(LISTED));
+    let mut lines = vec![format!("{:<46}{:>10}", "device memory", "MiB")];
+    let line = |purpose: &str, bytes| format!("{purpose:<46}{:>10.1}", mebibytes(bytes));
+    lines.extend(listed.iter().map(|one| line(&one.purpose, one.bytes)));
+    if !others.is_empty() {
+        let purpose = format!("{} more", others.len());
+        lines.push(line(&purpose, others.iter().map(|one| one.bytes).sum()));
+    }
+    lines.join("\n")
 }
 
 /// The machine when the run began.
@@ -148,7 +181,25 @@ fn mean(text: &str, key: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{first, mean};
+    use super::{LISTED, MemoryUse, first, mean, memory_table};
+
+    #[test]
+    fn small_memory_is_summed_in_the_last_line() {
+        let memory: Vec<MemoryUse> = (0..LISTED + 2)
+            .map(|index| MemoryUse {
+                purpose: format!("purpose {index}"),
+                bytes: 1 << 20,
+            })
+            .collect();
+        let table = memory_table(&memory);
+        assert_eq!(table.lines().count(), LISTED + 2);
+        let last = table.lines().last().unwrap_or_default();
+        assert!(
+            last.starts_with("2 more") && last.ends_with(" 2.0"),
+            "{last}"
+        );
+        assert!(!memory_table(&memory[..3]).contains("more"));
+    }
 
     #[test]
     fn fields_of_all_cores_are_averaged_and_missing_ones_are_absent() {

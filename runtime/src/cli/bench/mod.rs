@@ -8,6 +8,7 @@ mod facts;
 mod inputs;
 mod report;
 mod samples;
+mod timeline;
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -16,18 +17,22 @@ use super::console::Console;
 use super::engine::Workers;
 use super::{Answer, model};
 use crate::exec::{FrameOutcome, Pipeline, PipelineBuilder, explain};
-use crate::output::LatencyPlot;
+use crate::output::ChartFormat;
 
 pub(super) use args::BenchArgs;
 use facts::{DeviceFacts, Host};
 use inputs::{Input, Inputs};
 use report::Report;
 use samples::Samples;
+use timeline::MedianFrame;
+
+const NO_TIMELINE: &str = "--timeline is for the CUDA engine, this one runs one stage after the other: leave it out, or see what \
+     --engine cuda says";
 
 /// Runs the command.
 pub(super) fn run(args: &BenchArgs, console: &mut Console<'_>) -> Answer {
-    if let Some(file) = &args.plot {
-        LatencyPlot::format_of(file)?;
+    for file in args.plot.iter().chain(&args.timeline) {
+        ChartFormat::of(file)?;
     }
     let (config, weights) = model::with_weights(&args.model, &args.weights)?;
     let inputs = Inputs::read(args, &config)?;
@@ -41,6 +46,9 @@ pub(super) fn run(args: &BenchArgs, console: &mut Console<'_>) -> Answer {
         inputs: &inputs.frames,
     };
     drop(weights);
+    if args.timeline.is_some() && bench.pipeline.as_cuda().is_none() {
+        return Err(NO_TIMELINE.into());
+    }
     let host = Host::here();
     let warm_up = bench.warm_up(args.warmup)?;
     let samples = bench.measure(args.iterations, args.duration, &warm_up)?;
@@ -54,6 +62,7 @@ pub(super) fn run(args: &BenchArgs, console: &mut Console<'_>) -> Answer {
         inputs: &inputs,
         warm_up: &warm_up,
         samples: &samples,
+        median: MedianFrame::of(&samples),
     };
     let text = report.table();
     if let Some(file) = &args.export_times {
@@ -62,8 +71,14 @@ pub(super) fn run(args: &BenchArgs, console: &mut Console<'_>) -> Answer {
     if let Some(file) = &args.plot {
         report.plot().write(file)?;
     }
+    if let Some(file) = &args.timeline {
+        let plot = report
+            .timeline()
+            .ok_or("no frame has times of its stages")?;
+        plot.write(file)?;
+    }
     console.say(&text)?;
-    for file in args.export_times.iter().chain(&args.plot) {
+    for file in (args.export_times.iter().chain(&args.plot)).chain(&args.timeline) {
         console.remark(&format!("written: {}", file.display()))?;
     }
     Ok(())
@@ -128,7 +143,8 @@ impl Bench<'_> {
             if let FrameOutcome::Dropped(fault) = report.outcome {
                 return Err(format!("frame {} is dropped: {fault}", self.inputs[index].id).into());
             }
-            samples.push(index, wall, &report);
+            let spans = self.pipeline.as_cuda().map(|gpu| gpu.spans());
+            samples.push(index, wall, &report, spans.unwrap_or_default());
         }
         samples.total = start.elapsed();
         Ok(samples)

@@ -7,9 +7,14 @@
 //!   "source": "data/nuscenes", "frames": ["ca9a.."], "warm_up": {"frames": 3, "seconds": 0.2},
 //!   "measured": {"frames": 10, "degraded": 0, "seconds": 3.1, "frames_per_second": 3.2},
 //!   "summary_ms": {"frame": {"mean": .., "p50": .., "p99.9": ..}, "head": {..}},
-//!   "samples": {"input": [0, 0], "frame_ms": [310.5, 309.1], "stages_ms": {"head": [1.2, 1.2]}}
+//!   "median_frame_us": {"sample": 4, "total": .., "hidden": .., "exposed": .., "stages":
+//!     [{"stage": "sweeps", "lane": "lidar", "begin": .., "end": ..}]},
+//!   "samples": {"input": [0, 0], "frame_ms": [310.5, 309.1], "stages_ms": {"head": [1.2, 1.2]},
+//!     "spans_us": {"head": {"begin": [..], "end": [..]}}}
 //! }
 //! ```
+//!
+//! `median_frame_us` and `spans_us` are those of the CUDA engine: null and empty on others.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -17,14 +22,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::WarmUp;
-use super::facts::{DeviceFacts, Host};
+use super::facts::{DeviceFacts, Host, memory_table};
 use super::inputs::Inputs;
 use super::samples::{Samples, Summary, milliseconds};
+use super::timeline::{MedianFrame, samples_json};
 use crate::exec::StageId;
-use crate::output::{LatencyPlot, OutputError, write_json};
+use crate::output::{LatencyPlot, OutputError, TimelinePlot, write_json};
 
 const SCHEMA: &str = "bevfusion.bench.v1";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -41,6 +47,7 @@ pub(super) struct Report<'a> {
     pub(super) inputs: &'a Inputs,
     pub(super) warm_up: &'a WarmUp,
     pub(super) samples: &'a Samples,
+    pub(super) median: Option<MedianFrame>,
 }
 
 #[derive(Serialize)]
@@ -48,6 +55,7 @@ struct Raw<'a> {
     input: &'a [usize],
     frame_ms: Vec<f64>,
     stages_ms: BTreeMap<&'static str, Vec<f64>>,
+    spans_us: Value,
 }
 
 impl Report<'_> {
@@ -92,6 +100,12 @@ impl Report<'_> {
         if samples.degraded > 0 {
             let _ = write!(text, "; {} degraded", count(samples.degraded, "frame"));
         }
+        if let Some(frame) = &self.median {
+            let _ = write!(text, "\n\n{}", frame.table());
+        }
+        if !self.device.memory.is_empty() {
+            let _ = write!(text, "\n\n{}\n", memory_table(&self.device.memory));
+        }
         if samples.len() < ENOUGH {
             let _ = write!(
                 text,
@@ -118,6 +132,7 @@ impl Report<'_> {
                 .iter()
                 .map(|(name, times)| (*name, in_milliseconds(times)))
                 .collect(),
+            spans_us: samples_json(samples),
         };
         let frames: Vec<&str> = self.inputs.frames.iter().map(|f| f.id.as_str()).collect();
         let value = json!({
@@ -141,6 +156,7 @@ impl Report<'_> {
                 "frames_per_second": samples.throughput(),
             },
             "summary_ms": summary,
+            "median_frame_us": self.median.as_ref().map(MedianFrame::json),
             "samples": raw,
         });
         write_json(&value, file)
@@ -169,6 +185,14 @@ impl Report<'_> {
             ]
             .to_vec(),
         }
+    }
+
+    /// The stages of the median frame, where the engine tells.
+    pub(super) fn timeline(&self) -> Option<TimelinePlot> {
+        let model = format!("{} on engine {}", self.model, self.engine);
+        let device = format!("{} (bevfusion {VERSION})", self.device.in_words());
+        let frame = self.median.as_ref()?;
+        Some(frame.plot(&model, device, self.samples.len()))
     }
 
     fn stages(&self) -> Vec<(&'static str, Vec<Duration>)> {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::timeline::{Spans, kept};
+use crate::cuda::StageSpan;
 use crate::exec::{FrameOutcome, FrameReport, StageId};
 
 /// Room that is made at once when more frames fit into the run than were expected.
@@ -17,6 +19,8 @@ pub(super) struct Samples {
     pub(super) walls: Vec<Duration>,
     /// Times of its stages.
     pub(super) stages: Vec<[Duration; StageId::COUNT]>,
+    /// When its stages ran; empty when the engine does not tell.
+    pub(super) spans: Vec<Spans>,
     /// Frames in which something was given up.
     pub(super) degraded: usize,
     /// From the first frame's start to the last one's end.
@@ -30,6 +34,7 @@ impl Samples {
             inputs: Vec::with_capacity(count),
             walls: Vec::with_capacity(count),
             stages: Vec::with_capacity(count),
+            spans: Vec::with_capacity(count),
             degraded: 0,
             total: Duration::ZERO,
         }
@@ -46,11 +51,21 @@ impl Samples {
             self.inputs.reserve(MORE);
             self.walls.reserve(MORE);
             self.stages.reserve(MORE);
+            self.spans.reserve(MORE);
         }
     }
 
     /// Appends a frame.
-    pub(super) fn push(&mut self, input: usize, wall: Duration, report: &FrameReport) {
+    pub(super) fn push(
+        &mut self,
+        input: usize,
+        wall: Duration,
+        report: &FrameReport,
+        spans: &[StageSpan],
+    ) {
+        if !spans.is_empty() {
+            self.spans.push(kept(spans));
+        }
         self.inputs.push(input);
         self.walls.push(wall);
         self.stages.push(report.stage_times);
