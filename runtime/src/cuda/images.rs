@@ -13,7 +13,9 @@ use bevfusion_kernels::cuda::image::{
 use bevfusion_kernels::driver::{
     Context, DeviceArena, DeviceSlice, DriverError, Event, PinnedSlice, Priority, Stream,
 };
-use bevfusion_kernels::reference::image::{CHANNELS, ImageView, PixelFormat, Plane, RawImage};
+use bevfusion_kernels::reference::image::{
+    CHANNELS, ImageView, Lens, PixelFormat, Plane, RawImage,
+};
 
 use super::camera::{CameraCapacity, preprocess};
 use super::tables::TableSets;
@@ -86,6 +88,8 @@ struct Input {
     /// The raw image was read.
     read: Event,
     geometry: Option<ImageGeometry>,
+    lens: Option<Lens>,
+    resampling: Resampling,
     calibration: Option<CameraCalibration>,
     stamp_ns: Option<i64>,
     is_rejected: bool,
@@ -137,6 +141,8 @@ impl CameraInputs {
                 raw: arena.take("raw images", bytes)?,
                 read: event()?,
                 geometry: None,
+                lens: None,
+                resampling: Resampling::default(),
                 calibration: None,
                 stamp_ns: None,
                 is_rejected: false,
@@ -170,6 +176,19 @@ impl CameraInputs {
             });
         }
         self.inputs[camera].calibration = Some(calibration);
+        Ok(())
+    }
+
+    /// How the camera's images are straightened and resized, from the next one on.
+    pub(super) fn set_lens(
+        &mut self,
+        camera: usize,
+        lens: Option<Lens>,
+        resampling: Resampling,
+    ) -> Result<(), ImageRefusal> {
+        self.name(camera)?;
+        let input = &mut self.inputs[camera];
+        (input.lens, input.resampling) = (lens, resampling);
         Ok(())
     }
 
@@ -373,7 +392,7 @@ impl CameraInputs {
             DriverError::Arguments { problem, .. } => ImageRefusal::Image { camera, problem },
             other => ImageRefusal::Device(other),
         };
-        let geometry = geometry(&self.spec, size);
+        let geometry = self.inputs[camera].geometry_of(&self.spec, size);
         if self.inputs[camera].geometry != Some(geometry) {
             let change = self.preprocess.set_geometry(main, camera, &geometry);
             if change.map_err(refused)? == GeometryChange::Busy {
@@ -405,6 +424,18 @@ impl Input {
         ImageAug::for_test(spec, width, height)
     }
 
+    /// What is done to an image of that size.
+    fn geometry_of(&self, spec: &CameraSpec, raw: [usize; 2]) -> ImageGeometry {
+        let aug = ImageAug::for_test(spec, raw[0], raw[1]);
+        ImageGeometry {
+            raw,
+            resized: aug.resized,
+            crop: aug.crop,
+            resampling: self.resampling,
+            lens: self.lens,
+        }
+    }
+
     /// What comes on `main` starts when the last image has been uploaded.
     fn read_after_upload(&self, main: &Stream) -> Result<(), DriverError> {
         main.wait(&self.copied[1 - self.turn])
@@ -424,15 +455,4 @@ fn rgb(image: &RgbImage) -> Option<RawImage<'_>> {
         stride: view.width() * CHANNELS,
     };
     RawImage::new(PixelFormat::Rgb8, [*width, *height], plane, None).ok()
-}
-
-fn geometry(spec: &CameraSpec, raw: [usize; 2]) -> ImageGeometry {
-    let aug = ImageAug::for_test(spec, raw[0], raw[1]);
-    ImageGeometry {
-        raw,
-        resized: aug.resized,
-        crop: aug.crop,
-        resampling: Resampling::Pillow,
-        lens: None,
-    }
 }

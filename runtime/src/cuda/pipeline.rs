@@ -5,21 +5,22 @@
 //! boxes from pinned memory. Images are taken when they arrive ([`push_image`](CudaPipeline::push_image)).
 //! Nothing is allocated and the host waits for nothing but the slot's last event.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bevfusion_kernels::cuda::dense_conv::{ConvChoice, DenseConvKernels};
 use bevfusion_kernels::cuda::frame::{CloudData, CloudHeader, MAX_CLOUDS, RowLayout};
+use bevfusion_kernels::cuda::image::Resampling;
 use bevfusion_kernels::cuda::sparse_conv::SparseConvKernels;
 use bevfusion_kernels::driver::{
     ArenaEntry, Context, DeviceArena, DeviceSlice, DriverError, PinnedSlice,
 };
-use bevfusion_kernels::reference::image::RawImage;
+use bevfusion_kernels::reference::image::{Lens, RawImage};
 use bevfusion_kernels::reference::sweep::CloudPlacement;
 
 use super::camera::CameraCapacity;
 use super::images::{CameraInputs, DeviceImage, FrameCameras, ImageRefusal};
+use super::memory::by_purpose;
 use super::program::{Detector, Kernels, Streams};
 use super::slot::{Slot, StageSpan, read_frame};
 use crate::camera::{CameraMatrices, Matrix4};
@@ -237,6 +238,21 @@ impl CudaPipeline {
     ) -> Result<(), ImageRefusal> {
         self.context.bind()?;
         self.camera_inputs(camera)?.0.calibrate(camera, calibration)
+    }
+
+    /// How the images of a camera become the network's, from the next one on: `lens` straightens them first,
+    /// within the room of [`CameraCapacity::lens`]; intrinsics are then those of its `projection`.
+    ///
+    /// # Errors
+    /// When there is no such camera. A lens without meaning or room is refused with the next image.
+    pub fn set_lens(
+        &mut self,
+        camera: usize,
+        lens: Option<Lens>,
+        resampling: Resampling,
+    ) -> Result<(), ImageRefusal> {
+        let (inputs, _streams) = self.camera_inputs(camera)?;
+        inputs.set_lens(camera, lens, resampling)
     }
 
     /// Takes an image out of ordinary memory: copies it, starts the upload and the preprocessing. `stamp_ns`
@@ -519,20 +535,6 @@ impl CudaPipeline {
     }
 }
 
-/// Entries of one name together.
-fn by_purpose(entries: Vec<ArenaEntry>) -> Vec<ArenaEntry> {
-    let mut sums: BTreeMap<String, usize> = BTreeMap::new();
-    for entry in entries {
-        *sums.entry(entry.name).or_default() += entry.bytes;
-    }
-    let sums = sums.into_iter();
-    let mut sums: Vec<ArenaEntry> = sums
-        .map(|(name, bytes)| ArenaEntry { name, bytes })
-        .collect();
-    sums.sort_by_key(|entry| std::cmp::Reverse(entry.bytes));
-    sums
-}
-
 fn device_fault() -> FrameFault {
     FrameFault {
         code: FaultCode::Device,
@@ -577,29 +579,5 @@ impl Clouds {
         *place = header.map_err(|_layout| fault(FaultCode::PointColumns, columns))?;
         self.len += 1;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bevfusion_kernels::driver::ArenaEntry;
-
-    use super::by_purpose;
-
-    #[test]
-    fn memory_is_summed_by_purpose_most_first() {
-        let entry = |name: &str, bytes| ArenaEntry {
-            name: name.to_owned(),
-            bytes,
-        };
-        let entries = vec![
-            entry("weights", 10),
-            entry("maps", 30),
-            entry("weights", 25),
-        ];
-        assert_eq!(
-            by_purpose(entries),
-            [entry("weights", 35), entry("maps", 30)]
-        );
     }
 }
