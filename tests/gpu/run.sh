@@ -30,7 +30,7 @@ if [[ ${1:-} = --check ]]; then
 fi
 
 folder="" golden="" data="" output="" results="" frames=10000 brief=()
-groups=(conv points head image view swin models)
+groups=(conv points head image view swin cameras models)
 all=(suite memcheck racecheck initcheck synccheck)
 parts=()
 sanitizer=true

@@ -6,7 +6,9 @@ use std::path::Path;
 use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, proptest};
 
 use super::form::{Field, Form};
-use super::{ConfigErrors, ConfigProblem, ModelConfig, PRESETS, SweepAlignment, presets, schema};
+use super::{
+    ConfigErrors, ConfigProblem, DepthWinner, ModelConfig, PRESETS, SweepAlignment, presets, schema,
+};
 
 fn preset(name: &str) -> ModelConfig {
     ModelConfig::preset(name).unwrap_or_else(|errors| panic!("{errors}"))
@@ -42,6 +44,44 @@ fn every_preset_is_valid_carries_its_name_and_survives_toml() {
         let again = ModelConfig::from_toml_str(&text, name).unwrap();
         assert_eq!(again, config, "{text}");
         assert_eq!(ModelConfig::new((*config).clone()).unwrap(), config);
+    }
+}
+
+#[test]
+fn the_depth_winner_may_be_absent_and_is_then_the_last_point() {
+    let flag = "drop_behind_camera = false";
+    let with = |value: &str| {
+        let line = format!("{flag}\ndepth_winner = {value}");
+        edited("nuscenes_CL", &[(flag, &line)])
+    };
+    let winner = |config: &ModelConfig| {
+        let camera = config.camera.as_ref().unwrap();
+        camera.view_transform.depth_winner
+    };
+    let absent = preset("nuscenes_CL");
+    assert_eq!(winner(&absent), DepthWinner::Last);
+    assert!(!absent.to_toml().unwrap().contains("depth_winner"));
+    let last = ModelConfig::from_toml_str(&with("\"last\""), "model.toml").unwrap();
+    assert_eq!(last, absent);
+    let nearest = ModelConfig::from_toml_str(&with("\"nearest\""), "model.toml").unwrap();
+    assert_eq!(winner(&nearest), DepthWinner::Nearest);
+    let again = ModelConfig::from_toml_str(&nearest.to_toml().unwrap(), "again").unwrap();
+    assert_eq!(again, nearest);
+    let problem = only(&with("\"first\""));
+    assert_eq!(problem.key, "camera.view_transform.depth_winner");
+}
+
+#[test]
+fn a_model_has_at_most_twelve_cameras() {
+    let mut spec = (*preset("nuscenes_CL")).clone();
+    for (cameras, is_model) in [(12, true), (13, false)] {
+        let camera = spec.camera.as_mut().unwrap();
+        camera.camera_order = (0..cameras).map(|i| format!("camera{i}")).collect();
+        let checked = ModelConfig::new(spec.clone());
+        assert_eq!(checked.is_ok(), is_model);
+        if let Err(errors) = checked {
+            assert_eq!(errors.problems[0].key, "camera.camera_order");
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use bevfusion_kernels::cuda::depth_features::{
 use bevfusion_kernels::cuda::depth_image::{DepthImage, DepthImageConfig, PointSource};
 use bevfusion_kernels::cuda::depth_softmax::{DepthSoftmax, DepthSoftmaxInputs};
 use bevfusion_kernels::cuda::frame::FrameHeader;
-use bevfusion_kernels::cuda::image::{ImageConfig, ImagePreprocess, PATCH_PITCH, Resampling};
+use bevfusion_kernels::cuda::image::{ImageConfig, ImagePreprocess, PATCH_PITCH};
 use bevfusion_kernels::cuda::layer_norm::LayerNormKernels;
 use bevfusion_kernels::cuda::swin_mlp::SwinMlpKernels;
 use bevfusion_kernels::cuda::view_tables::{ViewTables, ViewTablesConfig};
@@ -30,26 +30,20 @@ use crate::exec::BuildError;
 use crate::graph::networks::{bev_downsample, depth_maps, depth_stem, image_neck};
 use crate::weights::Weights;
 
-/// Bounds of what cameras may send, and how it is resized.
+/// Bounds of what cameras may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CameraCapacity {
     /// Largest width, height of a raw image (px).
     pub raw: [usize; 2],
     /// Pixels of a raw image that a lens may bend into the crop; 0: no undistortion.
     pub lens: usize,
-    /// Whose grey levels a resized image has: Pillow's, as in training, or OpenCV's.
-    pub resampling: Resampling,
 }
 
 impl CameraCapacity {
     /// For raw images of at most this width, height (px), without a lens to undistort.
     #[must_use]
     pub const fn of(raw: [usize; 2]) -> Self {
-        Self {
-            raw,
-            lens: 0,
-            resampling: Resampling::Pillow,
-        }
+        Self { raw, lens: 0 }
     }
 }
 

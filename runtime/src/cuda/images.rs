@@ -118,8 +118,9 @@ struct Input {
     /// The raw image was read.
     read: Event,
     geometry: Option<ImageGeometry>,
-    calibration: Option<CameraCalibration>,
     lens: Option<Lens>,
+    resampling: Resampling,
+    calibration: Option<CameraCalibration>,
     stamp_ns: Option<i64>,
     is_rejected: bool,
 }
@@ -132,7 +133,6 @@ pub(super) struct CameraInputs {
     inputs: Vec<Input>,
     upload: Stream,
     tables: TableSets,
-    resampling: Resampling,
 }
 
 /// What the header of a frame says of its cameras.
@@ -171,8 +171,9 @@ impl CameraInputs {
                 raw: arena.take("raw images", bytes)?,
                 read: event()?,
                 geometry: None,
-                calibration: None,
                 lens: None,
+                resampling: Resampling::default(),
+                calibration: None,
                 stamp_ns: None,
                 is_rejected: false,
             })
@@ -185,7 +186,6 @@ impl CameraInputs {
             upload: Stream::new(context, Priority::Normal)?,
             tables: TableSets::new(context, spec)?,
             spec: spec.clone(),
-            resampling: capacity.resampling,
         };
         Ok((inputs, patches))
     }
@@ -211,6 +211,19 @@ impl CameraInputs {
             });
         }
         self.inputs[camera].calibration = Some(calibration);
+        Ok(())
+    }
+
+    /// How the camera's images are straightened and resized, from the next one on.
+    pub(super) fn set_lens(
+        &mut self,
+        camera: usize,
+        lens: Option<Lens>,
+        resampling: Resampling,
+    ) -> Result<(), ImageRefusal> {
+        self.known(camera)?;
+        let input = &mut self.inputs[camera];
+        (input.lens, input.resampling) = (lens, resampling);
         Ok(())
     }
 
@@ -287,18 +300,6 @@ impl CameraInputs {
             *place = image.arrived();
         }
         self.process(main, &arrived[..images.len()])
-    }
-
-    /// Undistorts a camera's images by this lens from the next one on; its calibration is then that of the
-    /// undistorted image.
-    pub(super) fn set_lens(
-        &mut self,
-        camera: usize,
-        lens: Option<Lens>,
-    ) -> Result<(), ImageRefusal> {
-        self.known(camera)?;
-        self.inputs[camera].lens = lens;
-        Ok(())
     }
 
     /// A camera that delivers nothing from now on.
@@ -460,8 +461,7 @@ impl CameraInputs {
     fn fit(&mut self, main: &Stream, image: &Arrived) -> Result<(), ImageRefusal> {
         let camera = image.source.camera;
         self.known(camera)?;
-        let lens = self.inputs[camera].lens;
-        let geometry = geometry(&self.spec, image.size, self.resampling, lens);
+        let geometry = self.inputs[camera].geometry_of(&self.spec, image.size);
         if self.inputs[camera].geometry != Some(geometry) {
             let change = self.preprocess.set_geometry(main, camera, &geometry);
             if change.map_err(|error| refused(camera, error))? == GeometryChange::Busy {
@@ -500,6 +500,18 @@ impl Input {
         ImageAug::for_test(spec, width, height)
     }
 
+    /// What is done to an image of that size.
+    fn geometry_of(&self, spec: &CameraSpec, raw: [usize; 2]) -> ImageGeometry {
+        let aug = ImageAug::for_test(spec, raw[0], raw[1]);
+        ImageGeometry {
+            raw,
+            resized: aug.resized,
+            crop: aug.crop,
+            resampling: self.resampling,
+            lens: self.lens,
+        }
+    }
+
     /// What comes on `main` starts when the last image has been uploaded.
     fn read_after_upload(&self, main: &Stream) -> Result<(), DriverError> {
         main.wait(&self.copied[1 - self.turn])
@@ -519,20 +531,4 @@ fn rgb(image: &RgbImage) -> Option<RawImage<'_>> {
         stride: view.width() * CHANNELS,
     };
     RawImage::new(PixelFormat::Rgb8, [*width, *height], plane, None).ok()
-}
-
-fn geometry(
-    spec: &CameraSpec,
-    raw: [usize; 2],
-    resampling: Resampling,
-    lens: Option<Lens>,
-) -> ImageGeometry {
-    let aug = ImageAug::for_test(spec, raw[0], raw[1]);
-    ImageGeometry {
-        raw,
-        resized: aug.resized,
-        crop: aug.crop,
-        resampling,
-        lens,
-    }
 }

@@ -10,6 +10,7 @@ mod engine;
 mod fuse;
 mod images;
 mod layout;
+mod memory;
 mod pipeline;
 mod pool;
 mod program;

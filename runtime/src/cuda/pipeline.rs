@@ -5,12 +5,12 @@
 //! boxes from pinned memory. Images are taken when they arrive ([`push_image`](CudaPipeline::push_image)).
 //! Nothing is allocated and the host waits for nothing but the slot's last event.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bevfusion_kernels::cuda::dense_conv::{ConvChoice, DenseConvKernels};
 use bevfusion_kernels::cuda::frame::{CloudData, CloudHeader, MAX_CLOUDS, RowLayout};
+use bevfusion_kernels::cuda::image::Resampling;
 use bevfusion_kernels::cuda::sparse_conv::SparseConvKernels;
 use bevfusion_kernels::driver::{
     ArenaEntry, Context, DeviceArena, DeviceSlice, DriverError, PinnedSlice,
@@ -20,6 +20,7 @@ use bevfusion_kernels::reference::sweep::CloudPlacement;
 
 use super::camera::CameraCapacity;
 use super::images::{CameraInputs, DeviceImage, FrameCameras, ImageRefusal};
+use super::memory::by_purpose;
 use super::program::{Detector, Kernels, Streams};
 use super::slot::{Slot, StageSpan, read_frame};
 use crate::camera::{CameraMatrices, Matrix4};
@@ -236,6 +237,21 @@ impl CudaPipeline {
         self.camera_inputs(camera)?.0.calibrate(camera, calibration)
     }
 
+    /// How the images of a camera become the network's, from the next one on: `lens` straightens them first,
+    /// within the room of [`CameraCapacity::lens`]; intrinsics are then those of its `projection`.
+    ///
+    /// # Errors
+    /// When there is no such camera. A lens without meaning or room is refused with the next image.
+    pub fn set_lens(
+        &mut self,
+        camera: usize,
+        lens: Option<Lens>,
+        resampling: Resampling,
+    ) -> Result<(), ImageRefusal> {
+        let (inputs, _streams) = self.camera_inputs(camera)?;
+        inputs.set_lens(camera, lens, resampling)
+    }
+
     /// Takes an image out of ordinary memory: copies it, starts the upload and the preprocessing. `stamp_ns`
     /// is when it was taken.
     ///
@@ -263,16 +279,6 @@ impl CudaPipeline {
         let camera = images.first().map_or(0, |image| image.camera);
         let (inputs, streams) = self.camera_inputs(camera)?;
         inputs.push_device(&streams.main, images)
-    }
-
-    /// Undistorts the images of a camera by this lens from the next image on, or no more. The camera's
-    /// calibration is then that of the undistorted image: the lens's projection. Lenses need room for their
-    /// maps ([`CameraCapacity::lens`]).
-    ///
-    /// # Errors
-    /// When there is no such camera.
-    pub fn set_lens(&mut self, camera: usize, lens: Option<Lens>) -> Result<(), ImageRefusal> {
-        self.camera_inputs(camera)?.0.set_lens(camera, lens)
     }
 
     /// Forgets the images of a camera: it is missing until the next one.
@@ -522,20 +528,6 @@ impl CudaPipeline {
     }
 }
 
-/// Entries of one name together.
-fn by_purpose(entries: Vec<ArenaEntry>) -> Vec<ArenaEntry> {
-    let mut sums: BTreeMap<String, usize> = BTreeMap::new();
-    for entry in entries {
-        *sums.entry(entry.name).or_default() += entry.bytes;
-    }
-    let sums = sums.into_iter();
-    let mut sums: Vec<ArenaEntry> = sums
-        .map(|(name, bytes)| ArenaEntry { name, bytes })
-        .collect();
-    sums.sort_by_key(|entry| std::cmp::Reverse(entry.bytes));
-    sums
-}
-
 fn device_fault() -> FrameFault {
     FrameFault {
         code: FaultCode::Device,
@@ -580,29 +572,5 @@ impl Clouds {
         *place = header.map_err(|_layout| fault(FaultCode::PointColumns, columns))?;
         self.len += 1;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bevfusion_kernels::driver::ArenaEntry;
-
-    use super::by_purpose;
-
-    #[test]
-    fn memory_is_summed_by_purpose_most_first() {
-        let entry = |name: &str, bytes| ArenaEntry {
-            name: name.to_owned(),
-            bytes,
-        };
-        let entries = vec![
-            entry("weights", 10),
-            entry("maps", 30),
-            entry("weights", 25),
-        ];
-        assert_eq!(
-            by_purpose(entries),
-            [entry("weights", 35), entry("maps", 30)]
-        );
     }
 }

@@ -14,7 +14,9 @@ use bevfusion::weights::Weights;
 use bevfusion_kernels::cuda::dense_conv::ConvChoice;
 use bevfusion_kernels::driver::Context;
 use bevfusion_tests::gpu::steady::{DeviceImages, DevicePoints, Steady};
-use bevfusion_tests::gpu::{conv, head, image, model, points, presets, stages, steady, swin, view};
+use bevfusion_tests::gpu::{
+    cameras, conv, head, image, model, points, presets, stages, steady, swin, view,
+};
 use bevfusion_tests::models;
 use bevfusion_tests::report::{Report, Row};
 use clap::{Parser, ValueEnum};
@@ -40,6 +42,8 @@ enum Part {
     View,
     /// Attention, norms, resizing.
     Swin,
+    /// Cameras that fail, and new calibrations.
+    Cameras,
     /// Whole models against the golden set.
     Models,
     /// Every shipped LiDAR model against the CPU engine.
@@ -137,6 +141,9 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     if wanted(Part::Swin) {
         let outcome = swin::run(&context, arguments.quick, &mut report);
         noted(&mut report, "swin", outcome.map_err(Into::into));
+    }
+    if wanted(Part::Cameras) {
+        cameras::run(&context, arguments.quick, &mut report);
     }
     if let (true, Some(golden)) = (wanted(Part::Models), &arguments.golden) {
         let outcome = golden_models(arguments, &golden.join("models"), &mut report);

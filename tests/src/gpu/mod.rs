@@ -1,5 +1,6 @@
 //! What the kernels compute on a GPU, held against the CPU twins.
 
+pub mod cameras;
 pub mod conv;
 pub mod head;
 pub mod image;

@@ -110,6 +110,42 @@ fn a_frame_may_lack_a_camera_where_the_user_says_so() {
 }
 
 #[test]
+fn a_frame_without_a_camera_may_run_on_the_lidar_alone() {
+    let drive = one_eyed();
+    let ended = drive.detect(&["--below-min-cameras", "lidar-only"]);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let sample = token("sample 1");
+    let text = "cameras not used: 1, LiDAR only: too few cameras (CAM_BACK missing)";
+    says(&ended.err, &[&format!("degraded {sample}: {text}")]);
+    refused(
+        &drive.detect(&["--below-min-cameras", "guess"]),
+        &["drop", "lidar-only"],
+    );
+}
+
+#[test]
+fn images_beyond_the_delay_are_stale() {
+    // The images of the made-up drive are 32 ms older than its clouds.
+    let drive = Drive::new();
+    let ended = drive.detect(&["--max-camera-lidar-delay", "0.032"]);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    says(&ended.out, &["2 detected (0 of them degraded)"]);
+    let ended = drive.detect(&["--max-camera-lidar-delay", "0.031"]);
+    assert_eq!(ended.code, 1);
+    says(
+        &ended.err,
+        &[
+            "0 of 2 cameras can be used, at least 2 are needed",
+            "CAM_FRONT stale (the image is 0.032 s older than the cloud)",
+        ],
+    );
+    for wrong in ["-1", "soon", "inf"] {
+        let argument = format!("--max-camera-lidar-delay={wrong}");
+        refused(&drive.detect(&[&argument]), &["expected seconds"]);
+    }
+}
+
+#[test]
 fn when_every_frame_is_dropped_the_command_fails() {
     let drive = one_eyed();
     let ended = drive.detect(&["--sample", &token("sample 1")]);

@@ -82,6 +82,10 @@ fn boxes_hold_their_points_and_have_class_heading_and_velocity() {
         assert_eq!(classes, [Some("car"), Some("pedestrian"), Some("truck")]);
         let time_us = sample_time_us(1);
         assert_eq!(truth.lidar_timestamp_us, time_us + LIDAR_DELAY_US);
+        assert_eq!(frame.stamp_ns, Some(1000 * truth.lidar_timestamp_us));
+        let image_ns = 1000 * (time_us - CAMERA_LEAD_US);
+        let stamps = frame.cameras.iter().map(|camera| camera.stamp_ns);
+        assert!(stamps.into_iter().all(|stamp| stamp == Some(image_ns)));
         let lidar_pose = lidar_pose(layout, truth.lidar_timestamp_us);
         assert_eq!(truth.global_from_lidar(), lidar_pose);
         let lidar_from_global = lidar_pose.inverse().expect("rigid");

@@ -1,7 +1,8 @@
 //! The numeric checks made with the original modules, and what must not go wrong.
 
 use super::ViewTransform;
-use crate::camera::{CameraError, CameraMatrices, Matrix4, test_spec};
+use crate::camera::{CameraError, CameraMatrices, Matrix4, identity, test_spec};
+use crate::config::DepthWinner;
 use crate::geometry::{CameraCalibration, Transform};
 
 /// Intrinsics, pose and augmentations of the numeric checks made with the original modules.
@@ -102,6 +103,27 @@ fn the_depth_image_agrees_with_the_original_module() {
     let want: [(usize, f32); 3] = [(53, 11.131_964), (60, 8.114_296), (65, 6.847_189)];
     for (column, depth) in want {
         assert!((image[26 * 96 + column] - depth).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn of_two_points_on_a_pixel_the_last_or_the_nearest_leaves_its_depth() {
+    let (calibration, _, _) = checked();
+    let mut unmoved = calibration;
+    unmoved.camera_from_lidar =
+        Transform::new(calibration.camera_from_lidar.linear(), [0.0, 0.0, 0.0]);
+    // Straight ahead, near, then far.
+    let points = [4.0, 0.0, 0.0, 9.0, 0.0, 0.0];
+    for (winner, want) in [(DepthWinner::Last, 9.0), (DepthWinner::Nearest, 4.0)] {
+        let mut spec = test_spec();
+        spec.view_transform.depth_winner = winner;
+        let mut view = ViewTransform::new(&spec);
+        let matrices = CameraMatrices::new(&unmoved, identity());
+        view.set_matrices(&[matrices], identity()).expect("regular");
+        let mut image = vec![0.0; view.depth_image_len()];
+        view.depth_image(&points, 3, &mut image).expect("fits");
+        let drawn: Vec<f32> = image.into_iter().filter(|depth| *depth > 0.0).collect();
+        assert_eq!(drawn, [want], "{winner:?}");
     }
 }
 

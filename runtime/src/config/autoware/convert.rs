@@ -1,15 +1,13 @@
 //! The network's description from the parameters and the T4 preset.
 
 use super::super::error::{ConfigErrors, ConfigProblem};
-use super::super::{CameraSpec, ModelConfig, ModelSpec};
+use super::super::{CameraSpec, MAX_CAMERAS, ModelConfig, ModelSpec};
 use super::Reader;
 use super::keys::{AutowareRuntime, ModelKeys};
 
 /// The columns of a point: x, y, z, intensity, time lag.
 const WITH_INTENSITY: [usize; 5] = [0, 1, 2, 3, 4];
 const WITHOUT_INTENSITY: [usize; 4] = [0, 1, 2, 4];
-/// Cameras of a node; each has an image topic.
-const MOST_CAMERAS: usize = 64;
 
 impl Reader<'_> {
     pub(super) fn model(
@@ -130,18 +128,18 @@ impl Reader<'_> {
 
     /// camera0, camera1, ... as the node's image topics are numbered.
     fn camera_names(&mut self, count: usize) -> Vec<String> {
-        if count > MOST_CAMERAS {
+        if count > MAX_CAMERAS {
             self.contradiction(
                 &[],
                 ConfigProblem::new(
                     "num_cameras",
-                    format!("at most {MOST_CAMERAS}"),
+                    format!("at most {MAX_CAMERAS}"),
                     count.to_string(),
                     "write the number of image topics",
                 ),
             );
         }
-        let numbers = 0..count.min(MOST_CAMERAS);
+        let numbers = 0..count.min(MAX_CAMERAS);
         numbers.map(|index| format!("camera{index}")).collect()
     }
 

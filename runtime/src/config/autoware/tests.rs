@@ -226,7 +226,7 @@ fn a_node_has_no_millions_of_cameras() {
     let text = CAMERA_PACKAGE.replace("num_cameras: 6", "num_cameras: 16777216");
     let problem = only(&[&text, CAMERA_NODE]);
     assert_eq!(problem.key, "num_cameras");
-    assert_eq!(problem.expected, "at most 64");
+    assert_eq!(problem.expected, "at most 12");
 }
 
 #[test]
