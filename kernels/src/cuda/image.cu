@@ -28,13 +28,18 @@ __device__ __forceinline__ Tile tile_of(const ImageParams& p, const ImageCamera&
 __device__ __forceinline__ void stage(const ImageCamera& c, const Tile& t, u8* source) {
     u32 lane = threadIdx.x % 16, first = t.group * 4, rows = min(t.groups * 4, c.bottom - first);
     u32 bytes = (min((t.word + t.words) * 4, c.right) - t.word * 4) * PIXEL_BYTES;
+    const u8* line = row_of(c, first) + t.word * WORD_BYTES;
+#pragma unroll 1
     for (u32 row = threadIdx.x / 16; row < rows; row += TILE_THREADS / 16) {
-        u64 line = reinterpret_cast<u64>(row_of(c, first + row)) + t.word * WORD_BYTES;
-        u32 away = static_cast<u32>(line) & 15;
-        const u8* from = reinterpret_cast<const u8*>(line - away);
+        u64 start = reinterpret_cast<u64>(line + static_cast<u64>(row) * c.stride);
+        u32 away = static_cast<u32>(start) & 15, end = away + bytes;
+        const u8* from = reinterpret_cast<const u8*>(start - away);
         u8* to = source + row_offset(c, row);
-        for (u32 at = lane * 16; at < away + bytes; at += 16 * 16)
-            copy_part_async(to + at, from + at, min(away + bytes - at, 16u));
+#pragma unroll 1
+        for (u32 at = lane * 16; at < end; at += 16 * 16) {
+            if (at + 16 <= end) copy_async(to + at, from + at);
+            else copy_part_async(to + at, from + at, end - at);
+        }
     }
 }
 
@@ -51,10 +56,22 @@ __device__ __forceinline__ void fetch(const ImageCamera& c, const Tile& t, u8* s
     }
 }
 
-__device__ __forceinline__ void load_lookup(const ImageParams& p, u16* lookup) {
-    for (u32 i = threadIdx.x; i < CHANNELS * LEVELS / 2; i += TILE_THREADS)
-        reinterpret_cast<u32*>(lookup)[i] = __ldg(reinterpret_cast<const u32*>(p.levels) + i);
-}
+// The normalised levels, on their way to shared memory.
+struct Lookup {
+    u32 words[CHANNELS * LEVELS / 2 / TILE_THREADS];
+
+    __device__ __forceinline__ explicit Lookup(const ImageParams& p) {
+        const u32* from = reinterpret_cast<const u32*>(p.levels) + threadIdx.x;
+#pragma unroll
+        for (u32 i = 0; i < CHANNELS * LEVELS / 2 / TILE_THREADS; ++i) words[i] = read_now(from + i * TILE_THREADS, true);
+    }
+
+    __device__ __forceinline__ void store(u16* to) const {
+#pragma unroll
+        for (u32 i = 0; i < CHANNELS * LEVELS / 2 / TILE_THREADS; ++i)
+            reinterpret_cast<u32*>(to)[threadIdx.x + i * TILE_THREADS] = words[i];
+    }
+};
 
 // What a block has in shared memory. Patches take the place of the source.
 struct TileMemory {
@@ -72,55 +89,56 @@ __device__ __forceinline__ void finish(const ImageParams& p, const ImageCamera& 
                                        const FourLevels& levels, const TileMemory& memory) {
     bool whole = left >= c.first_column && left + STRIP <= min(c.first_column + c.columns, p.width) &&
                  top >= c.first_row && top + BATCH <= min(c.first_row + c.rows, p.height);
-    put_levels(p, c, left, top, whole, levels, memory.lookup, memory.patches());
+    u32* patches = memory.patches();
+    if (whole) put_levels<true>(p, c, left, top, levels, memory.lookup, patches);
+    else put_levels<false>(p, c, left, top, levels, memory.lookup, patches);
     __syncwarp();
-    store_patches(p, c, left, top, t.top + c.tile_rows, reinterpret_cast<const uint4*>(memory.patches()));
+    store_patches(p, c, left, top, t.top + c.tile_rows, reinterpret_cast<const uint4*>(patches));
     __syncwarp();
 }
 
-// Weights of the rows that the warp makes in the second pass.
-template <u32 STEPS>
-struct RowWeights {
-    WeightList list;
-    Weights<STEPS> weights;
-
-    __device__ __forceinline__ RowWeights(const ImageCamera& c, const Tile& t)
-        : list(row_list(c, t, threadIdx.x / WARP % ceil_div(c.tile_rows, BATCH))), weights(list) {}
-};
-
-template <u32 STEPS>
+// The second pass; levels_of(top, column) are those of the lane's pixels.
+template <typename Levels>
 __device__ __forceinline__ void down(const ImageParams& p, const ImageCamera& c, const Tile& t,
-                                     const RowWeights<STEPS>& rows, const TileMemory& memory) {
+                                     const TileMemory& memory, Levels levels_of) {
     each_part(c, [&](u32 batch, u32 strip) {
         u32 left = strip * STRIP, top = t.top + batch * BATCH;
         const u32* column = memory.middle + (left + threadIdx.x % WARP / 4 * 2) * c.middle_pitch;
-        FourLevels levels = c.linear ? down_linear(c, t, top, column)
-                                     : down_weighed(c, rows.weights, column + rows.list.first);
-        finish(p, c, t, t.left + left, top, levels, memory);
+        finish(p, c, t, t.left + left, top, levels_of(top, column), memory);
     });
 }
 
-// Both passes, the source being on its way.
+// Both passes, the source being on its way. Weights that registers have room for are read meanwhile.
 template <u32 STEPS>
 __device__ __forceinline__ void resample(const ImageParams& p, const ImageCamera& c, const Tile& t,
                                          const TileMemory& memory) {
+    constexpr bool EARLY = STEPS == 1;
     WeightList columns = column_list(c, t, threadIdx.x / WARP);
     Weights<STEPS> weights(columns);
-    if constexpr (STEPS == 1) {
-        // Read while the source is on its way.
-        RowWeights<STEPS> rows(c, t);
+    auto first_pass = [&] {
         wait_for_copies();
         __syncthreads();
-        across(c, t, weights, columns.first, memory.source, memory.middle);
+        across<false>(c, t, weights, columns.first, memory.source, memory.middle);
         __syncthreads();
-        down(p, c, t, rows, memory);
-    } else {
-        wait_for_copies();
-        __syncthreads();
-        across(c, t, weights, columns.first, memory.source, memory.middle);
-        __syncthreads();
-        down(p, c, t, RowWeights<STEPS>(c, t), memory);
-    }
+    };
+    if constexpr (!EARLY) first_pass();
+    WeightList rows = row_list(c, t, batch_of_warp(c));
+    Weights<STEPS> row_weights(rows);
+    if constexpr (EARLY) first_pass();
+    down(p, c, t, memory, [&](u32, const u32* column) { return down_weighed(c, row_weights, column + rows.first); });
+}
+
+// The same for the plain bilinear resize.
+template <u32 STEPS>
+__device__ __forceinline__ void resample_linear(const ImageParams& p, const ImageCamera& c, const Tile& t,
+                                                const TileMemory& memory) {
+    WeightList columns = column_list(c, t, threadIdx.x / WARP);
+    Weights<STEPS> weights(columns);
+    wait_for_copies();
+    __syncthreads();
+    across<true>(c, t, weights, columns.first, memory.source, memory.middle);
+    __syncthreads();
+    down(p, c, t, memory, [&](u32 top, const u32* column) { return down_linear(c, t, top, column); });
 }
 
 }  // namespace bev
@@ -130,13 +148,15 @@ using namespace bev;
 extern __shared__ uint4 image_memory[];
 
 extern "C" __global__ void __launch_bounds__(TILE_THREADS, 7) image_tiles(PARAMS ImageParams p) {
-    __shared__ __align__(16) u16 lookup[CHANNELS * LEVELS];
     const ImageCamera& c = p.cameras[blockIdx.z];
     if (blockIdx.y * c.tile_rows >= p.patch_rows * PATCH) return;
-    TileMemory memory = {lookup, reinterpret_cast<u32*>(image_memory), reinterpret_cast<u8*>(image_memory + c.source_at)};
-    load_lookup(p, lookup);
+    constexpr u32 LOOKUP_CHUNKS = CHANNELS * LEVELS * 2 / 16;
+    TileMemory memory = {reinterpret_cast<u16*>(image_memory), reinterpret_cast<u32*>(image_memory + LOOKUP_CHUNKS),
+                         reinterpret_cast<u8*>(image_memory + c.source_at)};
+    Lookup values(p);
     if (shows_nothing(c)) {
         Tile t = {blockIdx.x * TILE_COLUMNS, blockIdx.y * c.tile_rows, 0, 0, 0, 0};
+        values.store(memory.lookup);
         __syncthreads();
         each_part(c, [&](u32 batch, u32 strip) {
             finish(p, c, t, t.left + strip * STRIP, t.top + batch * BATCH, FourLevels{}, memory);
@@ -146,10 +166,14 @@ extern "C" __global__ void __launch_bounds__(TILE_THREADS, 7) image_tiles(PARAMS
     Tile t = tile_of(p, c);
     if (c.staged) stage(c, t, memory.source);
     else fetch(c, t, memory.source);
-    switch (c.steps) {
-        case 1: resample<1>(p, c, t, memory); break;
-        case 2: resample<2>(p, c, t, memory); break;
-        default: resample<0>(p, c, t, memory);
+    values.store(memory.lookup);
+    if (c.linear) {
+        if (c.steps == 1) resample_linear<1>(p, c, t, memory);
+        else resample_linear<0>(p, c, t, memory);
+    } else {
+        if (c.steps == 1) resample<1>(p, c, t, memory);
+        else if (c.steps == 2) resample<2>(p, c, t, memory);
+        else resample<0>(p, c, t, memory);
     }
 }
 

@@ -26,8 +26,6 @@ pub use super::image_plan::{ImageGeometry, Resampling};
 pub const PATCH_PITCH: usize = 64;
 const THREADS: u32 = 256;
 const TILE_THREADS: u32 = 128;
-/// Shared memory that blocks take besides what is asked for (bytes).
-const STATIC_SHARED: usize = 2 << 10;
 const UPLOAD_BLOCKS: u32 = 256;
 
 /// What the network takes.
@@ -139,7 +137,6 @@ impl ImagePreprocess {
         let [height, width] = config.image_size;
         let patches = height.div_ceil(PATCH) * width.div_ceil(PATCH);
         let shared = context.info().shared_bytes_per_block;
-        let shared = shared.saturating_sub(STATIC_SHARED);
         let module = Module::load(context, &images::IMAGE)?;
         let tables =
             table_room(config.raw_capacity[0], width) + table_room(config.raw_capacity[1], height);

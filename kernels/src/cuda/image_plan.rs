@@ -20,6 +20,8 @@ const STRIP_GROUPS: usize = 4;
 /// Bytes of four source pixels in shared memory, and of what is copied there at a time.
 const WORD_BYTES: usize = WORD * CHANNELS;
 const CHUNK: usize = 16;
+/// Bytes of the normalised levels.
+const LOOKUP_BYTES: usize = CHANNELS * 256 * size_of::<u16>();
 /// Bytes of the patches that the four warps of a block have at hand, 16 by 8 px each.
 const PATCH_BYTES: usize = 4 * 8 * PATCH_VALUES * size_of::<u16>();
 /// Output rows of a block, the most first.
@@ -225,12 +227,13 @@ impl ImagePlan {
         let source = groups * WORD * row_pitch + groups * WORD / 2 * CHUNK;
         let source = source + steps * STEP_WORDS * WORD_BYTES + CHUNK;
         let middle_bytes = (middle * size_of::<u32>()).next_multiple_of(CHUNK);
-        plan.shared_bytes = middle_bytes + source.max(PATCH_BYTES).next_multiple_of(CHUNK);
+        let source_at = LOOKUP_BYTES + middle_bytes;
+        plan.shared_bytes = source_at + source.max(PATCH_BYTES).next_multiple_of(CHUNK);
         plan.camera.tile_rows = tile as u32;
         plan.camera.steps = steps as u32;
         plan.camera.row_pitch = row_pitch as u32;
         plan.camera.middle_pitch = middle_pitch as u32;
-        plan.camera.source_at = (middle_bytes / CHUNK) as u32;
+        plan.camera.source_at = (source_at / CHUNK) as u32;
         plan
     }
 }

@@ -72,8 +72,7 @@ __device__ __forceinline__ WeightList row_list(const ImageCamera& c, const Tile&
     u32 top = t.top + batch * BATCH, lane = threadIdx.x % WARP;
     u32 first = __ldg(row_entry(c, entry_of(top, c.first_row, c.rows)));
     const u32* entry = row_entry(c, entry_of(top + lane / 4, c.first_row, c.rows));
-    // Rows of the plain bilinear resize have no planes.
-    return {entry + 1, 1, c.linear ? 0 : c.row_groups, first - t.group, __ldg(entry) - first};
+    return {entry + 1, 1, c.row_groups, first - t.group, __ldg(entry) - first};
 }
 
 // How the twelve bytes of a word lie in shared memory.
@@ -116,6 +115,7 @@ struct StripLevels {
 };
 
 // Sums of a channel: columns 2 i and 2 i + 1 of the warp's eight, rows 2 j and 2 j + 1 of 16.
+template <bool LINEAR>
 __device__ __forceinline__ void store_sums(const ImageCamera& c, const PlaneSums& sums, u32* column, u32 strip) {
     u32 pair = threadIdx.x % WARP / 4;
     u32 totals[4];
@@ -123,7 +123,7 @@ __device__ __forceinline__ void store_sums(const ImageCamera& c, const PlaneSums
     for (u32 i = 0; i < 4; ++i) totals[i] = static_cast<u32>(sums.total(i));
 #pragma unroll
     for (u32 i = 0; i < 2; ++i, column += c.middle_pitch) {
-        if (c.linear) {
+        if constexpr (LINEAR) {
             column[strip * STRIP / 2 + pair] = totals[i] >> 4 | (totals[2 + i] >> 4) << 16;
         } else {
             u32 levels = clipped_pair(static_cast<i32>(totals[i]) >> WEIGHT_BITS,
@@ -164,7 +164,7 @@ __device__ __forceinline__ void each_channel(const Weights<STEPS>& weights, Layo
 }
 
 // The first pass: a warp makes eight columns.
-template <u32 STEPS>
+template <bool LINEAR, u32 STEPS>
 __device__ __forceinline__ void across(const ImageCamera& c, const Tile& t, const Weights<STEPS>& weights, u32 word,
                                        const u8* source, u32* middle) {
     u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
@@ -172,7 +172,7 @@ __device__ __forceinline__ void across(const ImageCamera& c, const Tile& t, cons
     Layout layout = c.staged == 0 ? BY_CHANNEL : away.of_words() ? INTERLEAVED : INTERLEAVED_ANYWHERE;
     // Rows of BGR go to the channels from the last to the first.
     bool turned = c.staged != 0 && c.format == BGR8;
-    u32 channel_step = TILE_COLUMNS * c.middle_pitch, start = c.linear ? 0 : HALF_LEVEL;
+    u32 channel_step = TILE_COLUMNS * c.middle_pitch, start = LINEAR ? 0 : HALF_LEVEL;
     u32* column = middle + (warp * BATCH + lane % 4 * 2) * c.middle_pitch + (turned ? 2 * channel_step : 0);
     channel_step = turned ? 0 - channel_step : channel_step;
     source += (word + lane % 4) * WORD_BYTES;
@@ -182,7 +182,7 @@ __device__ __forceinline__ void across(const ImageCamera& c, const Tile& t, cons
         const u8* upper = source + row_offset(c, row) + away.of(row);
         const u8* lower = source + row_offset(c, row + 1) + away.of(row + 1);
         each_channel(weights, layout, upper, lower, start, [&](u32 channel, const PlaneSums& sums) {
-            store_sums(c, sums, column + static_cast<i32>(channel * channel_step), strip);
+            store_sums<LINEAR>(c, sums, column + static_cast<i32>(channel * channel_step), strip);
         });
     }
 }
@@ -192,16 +192,18 @@ struct FourLevels {
     u32 channel[CHANNELS][4];
 };
 
-// The lane's part of 16 columns and eight rows in patches: columns 2 i and 2 i + 1, rows 2 j and 2 j + 1.
-__device__ __forceinline__ void put_levels(const ImageParams& p, const ImageCamera& c, u32 left, u32 top, bool whole,
+// The lane's part of 16 columns and eight rows in patches: columns 2 i and 2 i + 1, rows 2 j and 2 j + 1; WHOLE
+// when all of them are of the resized image.
+template <bool WHOLE>
+__device__ __forceinline__ void put_levels(const ImageParams& p, const ImageCamera& c, u32 left, u32 top,
                                            const FourLevels& levels, const u16* lookup, u32* patches) {
     u32 lane = threadIdx.x % WARP, column = lane / 4 * 2, row = lane % 4 * 2;
     u32 halves[4][CHANNELS];
 #pragma unroll
     for (u32 i = 0; i < 4; ++i) {
         u32 x = left + column + i / 2, y = top + row + i % 2;
-        bool shown = whole || (x - c.first_column < c.columns && y - c.first_row < c.rows);
-        bool inside = whole || (x < p.width && y < p.height);
+        bool shown = WHOLE || (x - c.first_column < c.columns && y - c.first_row < c.rows);
+        bool inside = WHOLE || (x < p.width && y < p.height);
 #pragma unroll
         for (u32 j = 0; j < CHANNELS; ++j)
             halves[i][j] = inside ? lookup[j * LEVELS + (shown ? levels.channel[j][i] : 0)] : 0;
@@ -220,11 +222,12 @@ __device__ __forceinline__ void put_levels(const ImageParams& p, const ImageCame
 __device__ __forceinline__ void store_patches(const ImageParams& p, const ImageCamera& c, u32 left, u32 top, u32 end,
                                               const uint4* patches) {
     u32 first_column = left / PATCH, first_row = top / PATCH, last_row = min(end / PATCH, p.patch_rows);
-    for (u32 i = threadIdx.x % WARP; i < BATCH_PATCHES * PATCH_CHUNKS; i += WARP) {
+#pragma unroll
+    for (u32 i = threadIdx.x % WARP, round = 0; round < ceil_div(BATCH_PATCHES * PATCH_CHUNKS, WARP); ++round, i += WARP) {
         u32 patch = i / PATCH_CHUNKS, row = first_row + patch / STRIP_PATCHES, column = first_column + patch % STRIP_PATCHES;
-        if (row >= last_row || column >= p.patch_columns) continue;
-        u64 at = (static_cast<u64>(c.camera) * p.patch_rows + row) * p.patch_columns + column;
-        reinterpret_cast<uint4*>(p.out)[at * PITCH_CHUNKS + i % PATCH_CHUNKS] = patches[i];
+        u32 at = (c.camera * p.patch_rows + row) * p.patch_columns + column;
+        if (patch < BATCH_PATCHES && row < last_row && column < p.patch_columns)
+            reinterpret_cast<uint4*>(p.out)[at * PITCH_CHUNKS + i % PATCH_CHUNKS] = patches[i];
     }
 }
 
@@ -266,12 +269,18 @@ __device__ __forceinline__ FourLevels down_weighed(const ImageCamera& c, const W
     return levels;
 }
 
+// Eight rows each of a tile, a power of two.
+__device__ __forceinline__ u32 batches_of(const ImageCamera& c) { return max(c.tile_rows / BATCH, 1u); }
+
+__device__ __forceinline__ u32 batch_of_warp(const ImageCamera& c) { return threadIdx.x / WARP & (batches_of(c) - 1); }
+
 // Calls use(batch, strip) for all eight rows by 16 columns of the warp; the batch is the same each time.
 template <typename Use>
 __device__ __forceinline__ void each_part(const ImageCamera& c, Use use) {
-    u32 warp = threadIdx.x / WARP, batches = ceil_div(c.tile_rows, BATCH);
+    u32 batches = batches_of(c), shift = static_cast<u32>(__popc(static_cast<int>(batches - 1)));
 #pragma unroll 1
-    for (u32 i = warp; i < batches * (TILE_COLUMNS / STRIP); i += TILE_WARPS) use(i % batches, i / batches);
+    for (u32 strip = threadIdx.x / WARP >> shift; strip < TILE_COLUMNS / STRIP; strip += TILE_WARPS >> shift)
+        use(batch_of_warp(c), strip);
 }
 
 }  // namespace bev

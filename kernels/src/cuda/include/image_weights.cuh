@@ -52,7 +52,7 @@ struct StepWeights {
             const u32* planes_of_word = from.list + word * WEIGHT_PLANES * from.step;
 #pragma unroll
             for (u32 i = 0; i < WEIGHT_PLANES; ++i)
-                planes[i][half] = word < from.words ? __ldg(planes_of_word + i * from.step) : 0;
+                planes[i][half] = read_now(planes_of_word + i * from.step, word < from.words);
         }
     }
 };
