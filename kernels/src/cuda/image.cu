@@ -108,37 +108,31 @@ __device__ __forceinline__ void down(const ImageParams& p, const ImageCamera& c,
     });
 }
 
-// Both passes, the source being on its way. Weights that registers have room for are read meanwhile.
-template <u32 STEPS>
-__device__ __forceinline__ void resample(const ImageParams& p, const ImageCamera& c, const Tile& t,
-                                         const TileMemory& memory) {
-    constexpr bool EARLY = STEPS == 1;
-    WeightList columns = column_list(c, t, threadIdx.x / WARP);
-    Weights<STEPS> weights(columns);
-    auto first_pass = [&] {
-        wait_for_copies();
-        __syncthreads();
-        across<false>(c, t, weights, columns.first, memory.source, memory.middle);
-        __syncthreads();
-    };
-    if constexpr (!EARLY) first_pass();
-    WeightList rows = row_list(c, t, batch_of_warp(c));
-    Weights<STEPS> row_weights(rows);
-    if constexpr (EARLY) first_pass();
-    down(p, c, t, memory, [&](u32, const u32* column) { return down_weighed(c, row_weights, column + rows.first); });
-}
+// The weights that a warp starts with; read before the source is asked for.
+struct TileWeights {
+    FirstWeights columns, rows;
 
-// The same for the plain bilinear resize.
-template <u32 STEPS>
-__device__ __forceinline__ void resample_linear(const ImageParams& p, const ImageCamera& c, const Tile& t,
-                                                const TileMemory& memory) {
-    WeightList columns = column_list(c, t, threadIdx.x / WARP);
-    Weights<STEPS> weights(columns);
+    __device__ __forceinline__ TileWeights(const ImageCamera& c, const Tile& t)
+        : columns(column_list(c, t, threadIdx.x / WARP)), rows(row_list(c, t, batch_of_warp(c))) {}
+};
+
+// Both passes, the source being on its way.
+template <bool LINEAR, u32 STEPS>
+__device__ __forceinline__ void resample(const ImageParams& p, const ImageCamera& c, const Tile& t,
+                                         const TileWeights& weights, const TileMemory& memory) {
+    Weights<STEPS> columns(weights.columns);
     wait_for_copies();
     __syncthreads();
-    across<true>(c, t, weights, columns.first, memory.source, memory.middle);
+    across<LINEAR>(c, t, columns, weights.columns.list.first, memory.source, memory.middle);
     __syncthreads();
-    down(p, c, t, memory, [&](u32 top, const u32* column) { return down_linear(c, t, top, column); });
+    if constexpr (LINEAR) {
+        down(p, c, t, memory, [&](u32 top, const u32* column) { return down_linear(c, t, top, column); });
+    } else {
+        Weights<STEPS> rows(weights.rows);
+        down(p, c, t, memory, [&](u32, const u32* column) {
+            return down_weighed(c, rows, column + weights.rows.list.first);
+        });
+    }
 }
 
 }  // namespace bev
@@ -164,16 +158,17 @@ extern "C" __global__ void __launch_bounds__(TILE_THREADS, 7) image_tiles(PARAMS
         return;
     }
     Tile t = tile_of(p, c);
+    TileWeights weights(c, t);
     if (c.staged) stage(c, t, memory.source);
     else fetch(c, t, memory.source);
     values.store(memory.lookup);
     if (c.linear) {
-        if (c.steps == 1) resample_linear<1>(p, c, t, memory);
-        else resample_linear<0>(p, c, t, memory);
+        if (c.steps == 1) resample<true, 1>(p, c, t, weights, memory);
+        else resample<true, 0>(p, c, t, weights, memory);
     } else {
-        if (c.steps == 1) resample<1>(p, c, t, memory);
-        else if (c.steps == 2) resample<2>(p, c, t, memory);
-        else resample<0>(p, c, t, memory);
+        if (c.steps == 1) resample<false, 1>(p, c, t, weights, memory);
+        else if (c.steps == 2) resample<false, 2>(p, c, t, weights, memory);
+        else resample<false, 0>(p, c, t, weights, memory);
     }
 }
 

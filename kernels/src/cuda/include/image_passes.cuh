@@ -72,7 +72,8 @@ __device__ __forceinline__ WeightList row_list(const ImageCamera& c, const Tile&
     u32 top = t.top + batch * BATCH, lane = threadIdx.x % WARP;
     u32 first = __ldg(row_entry(c, entry_of(top, c.first_row, c.rows)));
     const u32* entry = row_entry(c, entry_of(top + lane / 4, c.first_row, c.rows));
-    return {entry + 1, 1, c.row_groups, first - t.group, __ldg(entry) - first};
+    // Rows of the plain bilinear resize have no planes.
+    return {entry + 1, 1, c.linear ? 0 : c.row_groups, first - t.group, __ldg(entry) - first};
 }
 
 // How the twelve bytes of a word lie in shared memory.

@@ -57,14 +57,23 @@ struct StepWeights {
     }
 };
 
+// A list and what it has for the first step, read early.
+struct FirstWeights {
+    WeightList list;
+    StepWeights step;
+
+    __device__ __forceinline__ explicit FirstWeights(const WeightList& from) : list(from) { step.load(from, 0); }
+};
+
 // Weights of STEPS steps, in registers.
 template <u32 STEPS>
 struct Weights {
     StepWeights held[STEPS];
 
-    __device__ __forceinline__ explicit Weights(const WeightList& from) {
+    __device__ __forceinline__ explicit Weights(const FirstWeights& from) {
+        held[0] = from.step;
 #pragma unroll
-        for (u32 step = 0; step < STEPS; ++step) held[step].load(from, step);
+        for (u32 step = 1; step < STEPS; ++step) held[step].load(from.list, step);
     }
 
     template <typename Use>
@@ -80,8 +89,8 @@ struct Weights<0> {
     WeightList from;
     u32 steps;
 
-    __device__ __forceinline__ explicit Weights(const WeightList& list) : from(list) {
-        u32 words = list.behind + list.words;
+    __device__ __forceinline__ explicit Weights(const FirstWeights& first) : from(first.list) {
+        u32 words = from.behind + from.words;
 #pragma unroll
         for (u32 distance = WARP / 2; distance >= 4; distance /= 2)
             words = max(words, __shfl_xor_sync(ALL_LANES, words, distance));
