@@ -2,43 +2,18 @@
 //
 // In: 8-bit images of any format (`image_pixels.cuh`). Out: fp16 [camera][ceil(H/4)][ceil(W/4)][64], value
 // dy * 12 + dx * 3 + channel; pixels beyond H, W are 0. A block makes 32 columns of up to 32 rows: it brings
-// the source under them into shared memory, a byte plane for each channel; weighs it along rows, then along
-// columns; looks levels up; and stores whole patches. Both passes multiply four bytes at a time: weights of
-// 24 bits are three planes of bytes, zero where a word of four reaches beyond the support. Where the support
-// of a tile is beyond shared memory, `image_far` gives a warp to each pixel.
-#include "include/image_pixels.cuh"
-#include "include/image_weights.cuh"
+// the source under them into shared memory; weighs it along rows, then along columns, on tensor cores
+// (`image_passes.cuh`); looks levels up; and stores whole patches. Where the support of a tile is beyond
+// shared memory, `image_far` gives a warp to each pixel.
+#include "include/image_passes.cuh"
 
 namespace bev {
 
 constexpr u32 IMAGE_THREADS = 256;
 constexpr u32 IMAGE_WARPS = IMAGE_THREADS / WARP;
-constexpr u32 TILE_COLUMNS = 32;
-constexpr u32 TILE_PATCHES = TILE_COLUMNS / PATCH;
-constexpr u32 PATCH_CHUNKS = PATCH_VALUES * 2 / 16;
-constexpr u32 PITCH_CHUNKS = PATCH_PITCH * 2 / 16;
-
-// The output of a block and the source under it.
-struct Tile {
-    u32 left, top;
-    u32 word, words;    // columns of the source, four each
-    u32 group, groups;  // rows of the source, four each
-};
-
-// Entry of a table for an output column or row; outside the resized image that of its border.
-__device__ __forceinline__ u32 entry_of(u32 at, u32 first, u32 count) {
-    return at < first ? 0 : min(at - first, count - 1);
-}
-
-__device__ __forceinline__ bool shows_nothing(const ImageCamera& c) { return c.columns == 0 || c.rows == 0; }
-
-__device__ __forceinline__ const u32* row_entry(const ImageCamera& c, u32 entry) {
-    return c.table + c.rows_at + entry * c.row_size;
-}
 
 __device__ __forceinline__ Tile tile_of(const ImageParams& p, const ImageCamera& c) {
     Tile t = {blockIdx.x * TILE_COLUMNS, blockIdx.y * c.tile_rows, 0, 0, 0, 0};
-    if (shows_nothing(c)) return t;
     u32 right = min(t.left + TILE_COLUMNS, p.width) - 1, bottom = min(t.top + c.tile_rows, p.height) - 1;
     t.word = __ldg(c.table + entry_of(t.left, c.first_column, c.columns));
     t.words = __ldg(c.table + entry_of(right, c.first_column, c.columns)) + c.column_words - t.word;
@@ -49,139 +24,114 @@ __device__ __forceinline__ Tile tile_of(const ImageParams& p, const ImageCamera&
     return t;
 }
 
-// Calls use(row, word) for every word of every row of the source, shared among the threads.
-template <typename Use>
-__device__ __forceinline__ void each_word(const Tile& t, Use use) {
+// Rows of three bytes a pixel, as they are, in chunks of 16 bytes; half a warp takes a row.
+__device__ __forceinline__ void stage(const ImageCamera& c, const Tile& t, u8* source) {
+    u32 lane = threadIdx.x % 16, first = t.group * 4, rows = min(t.groups * 4, c.bottom - first);
+    u32 bytes = (min((t.word + t.words) * 4, c.right) - t.word * 4) * PIXEL_BYTES;
+    const u8* line = row_of(c, first) + t.word * WORD_BYTES;
+#pragma unroll 1
+    for (u32 row = threadIdx.x / 16; row < rows; row += TILE_THREADS / 16) {
+        u64 start = reinterpret_cast<u64>(line + static_cast<u64>(row) * c.stride);
+        u32 away = static_cast<u32>(start) & 15, end = away + bytes;
+        const u8* from = reinterpret_cast<const u8*>(start - away);
+        u8* to = source + row_offset(c, row);
+#pragma unroll 1
+        for (u32 at = lane * 16; at < end; at += 16 * 16) {
+            if (at + 16 <= end) copy_async(to + at, from + at);
+            else copy_part_async(to + at, from + at, end - at);
+        }
+    }
+}
+
+// Pixel by pixel. Words beyond the source keep what they hold: nothing weighs them.
+__device__ __forceinline__ void fetch(const ImageCamera& c, const Tile& t, u8* source) {
     u32 all = t.groups * 4 * t.words, inverse = 0xffffffffu / t.words + 1;
-    for (u32 i = threadIdx.x; i < all; i += IMAGE_THREADS) {
-        u32 row = __umulhi(i, inverse);
-        use(row, i - row * t.words);
-    }
-}
-
-__device__ __forceinline__ void store_word(const ImageCamera& c, u32* planes, u32 row, u32 word, FourPixels four) {
+    for (u32 i = threadIdx.x; i < all; i += TILE_THREADS) {
+        u32 row = __umulhi(i, inverse), word = i - row * t.words, x = (t.word + word) * 4, y = t.group * 4 + row;
+        if (x >= c.right || y >= c.bottom) continue;
+        FourPixels four = c.map_kind == NO_MAP ? four_at(c, x, y) : four_unbent(c, x, y);
+        u32* to = reinterpret_cast<u32*>(source + row_offset(c, row) + word * WORD_BYTES);
 #pragma unroll
-    for (u32 i = 0; i < CHANNELS; ++i) planes[(i * c.group_room * 4 + row) * c.pitch + word] = four.channel[i];
+        for (u32 j = 0; j < CHANNELS; ++j) to[j] = four.channel[j];
+    }
 }
 
-// Rows of three bytes a pixel, as they are, in chunks of 16 bytes.
-__device__ __forceinline__ void stage(const ImageCamera& c, const Tile& t, u8* raw) {
-    u32 room = c.raw_pitch / 16, all = t.groups * 4 * room, end = min((t.word + t.words) * 4, c.right) * 3;
-    u32 inverse = 0xffffffffu / room + 1;
-    for (u32 i = threadIdx.x; i < all; i += IMAGE_THREADS) {
-        u32 row = __umulhi(i, inverse), chunk = i - row * room, y = t.group * 4 + row;
-        if (y >= c.bottom) break;
-        u64 line = reinterpret_cast<u64>(row_of(c, y)), last = line + end;
-        u64 from = ((line + t.word * 12) & ~15ull) + chunk * 16;
-        if (from < last)
-            copy_part_async(raw + row * c.raw_pitch + chunk * 16, reinterpret_cast<const u8*>(from),
-                            static_cast<u32>(min(last - from, 16ull)));
+// The normalised levels, on their way to shared memory.
+struct Lookup {
+    u32 words[CHANNELS * LEVELS / 2 / TILE_THREADS];
+
+    __device__ __forceinline__ explicit Lookup(const ImageParams& p) {
+        const u32* from = reinterpret_cast<const u32*>(p.levels) + threadIdx.x;
+#pragma unroll
+        for (u32 i = 0; i < CHANNELS * LEVELS / 2 / TILE_THREADS; ++i) words[i] = read_now(from + i * TILE_THREADS, true);
     }
+
+    __device__ __forceinline__ void store(u16* to) const {
+#pragma unroll
+        for (u32 i = 0; i < CHANNELS * LEVELS / 2 / TILE_THREADS; ++i)
+            reinterpret_cast<u32*>(to)[threadIdx.x + i * TILE_THREADS] = words[i];
+    }
+};
+
+// What a block has in shared memory. Patches take the place of the source.
+struct TileMemory {
+    u16* lookup;
+    u32* middle;
+    u8* source;
+
+    __device__ __forceinline__ u32* patches() const {
+        return reinterpret_cast<u32*>(source) + threadIdx.x / WARP * BATCH_PATCHES * PATCH_WORDS;
+    }
+};
+
+// Levels of the lane's pixels of a part to patches in global memory.
+__device__ __forceinline__ void finish(const ImageParams& p, const ImageCamera& c, const Tile& t, u32 left, u32 top,
+                                       const FourLevels& levels, const TileMemory& memory) {
+    bool whole = left >= c.first_column && left + STRIP <= min(c.first_column + c.columns, p.width) &&
+                 top >= c.first_row && top + BATCH <= min(c.first_row + c.rows, p.height);
+    u32* patches = memory.patches();
+    if (whole) put_levels<true>(p, c, left, top, levels, memory.lookup, patches);
+    else put_levels<false>(p, c, left, top, levels, memory.lookup, patches);
+    __syncwarp();
+    store_patches(p, c, left, top, t.top + c.tile_rows, reinterpret_cast<const uint4*>(patches));
+    __syncwarp();
+}
+
+// The second pass; levels_of(top, column) are those of the lane's pixels.
+template <typename Levels>
+__device__ __forceinline__ void down(const ImageParams& p, const ImageCamera& c, const Tile& t,
+                                     const TileMemory& memory, Levels levels_of) {
+    each_part(c, [&](u32 batch, u32 strip) {
+        u32 left = strip * STRIP, top = t.top + batch * BATCH;
+        const u32* column = memory.middle + (left + threadIdx.x % WARP / 4 * 2) * c.middle_pitch;
+        finish(p, c, t, t.left + left, top, levels_of(top, column), memory);
+    });
+}
+
+// The weights that a warp starts with; read before the source is asked for.
+struct TileWeights {
+    FirstWeights columns, rows;
+
+    __device__ __forceinline__ TileWeights(const ImageCamera& c, const Tile& t)
+        : columns(column_list(c, t, threadIdx.x / WARP)), rows(row_list(c, t, batch_of_warp(c))) {}
+};
+
+// Both passes, the source being on its way.
+template <bool LINEAR, u32 STEPS>
+__device__ __forceinline__ void resample(const ImageParams& p, const ImageCamera& c, const Tile& t,
+                                         const TileWeights& weights, const TileMemory& memory) {
+    Weights<STEPS> columns(weights.columns);
     wait_for_copies();
-}
-
-__device__ __forceinline__ u32 staged_word(const u32* words, u32 shift) {
-    return __funnelshift_r(words[0], words[1], shift);
-}
-
-__device__ __forceinline__ void split_staged(const ImageCamera& c, const Tile& t, const u8* raw, u32* planes) {
-    each_word(t, [&](u32 row, u32 word) {
-        u64 line = reinterpret_cast<u64>(row_of(c, t.group * 4 + row)) + t.word * 12;
-        u32 byte = row * c.raw_pitch + (static_cast<u32>(line) & 15) + word * 12, shift = byte % 4 * 8;
-        const u32* words = reinterpret_cast<const u32*>(raw) + byte / 4;
-        FourPixels four = from_interleaved(staged_word(words, shift), staged_word(words + 1, shift),
-                                           staged_word(words + 2, shift));
-        store_word(c, planes, row, word, c.format == RGB8 ? four : swapped(four));
-    });
-}
-
-// Words beyond the source keep what they hold: nothing weighs them.
-__device__ __forceinline__ void fetch(const ImageCamera& c, const Tile& t, u32* planes) {
-    each_word(t, [&](u32 row, u32 word) {
-        u32 x = (t.word + word) * 4, y = t.group * 4 + row;
-        if (x >= c.right || y >= c.bottom) return;
-        store_word(c, planes, row, word, c.map_kind == NO_MAP ? four_at(c, x, y) : four_unbent(c, x, y));
-    });
-}
-
-// The first pass: a lane is an output column, a task four rows of a channel. Results stand column by column.
-template <u32 WORDS>
-__device__ __forceinline__ void across(const ImageCamera& c, const Tile& t, const u32* planes, u32* middle) {
-    u32 lane = threadIdx.x % WARP;
-    u32 entry = entry_of(t.left + lane, c.first_column, c.columns);
-    const u32* table = c.table + entry;
-    u32 start = __ldg(table) - t.word;
-    Weights<WORDS> weights(table + c.columns, c.columns, c.column_words);
-    for (u32 task = threadIdx.x / WARP; task < CHANNELS * t.groups; task += IMAGE_WARPS) {
-        u32 channel = task >= 2 * t.groups ? 2 : task >= t.groups ? 1 : 0, group = task - channel * t.groups;
-        const u32* from = planes + (channel * c.group_room + group) * 4 * c.pitch + start;
-        u32 sums[4] = {};
-        weights.add(from, c.pitch, sums);
-        u32* to = middle + (channel * TILE_COLUMNS + lane) * c.middle_pitch;
-        if (c.linear) {
-            to[2 * group] = sums[0] >> 4 | (sums[1] >> 4) << 16;
-            to[2 * group + 1] = sums[2] >> 4 | (sums[3] >> 4) << 16;
-        } else {
-            to[group] = rounded(sums[0]) | rounded(sums[1]) << 8 | rounded(sums[2]) << 16 | rounded(sums[3]) << 24;
-        }
-    }
-}
-
-// Levels to halves in the place of their pixel in its patch.
-__device__ __forceinline__ void put_pixel(const u16* lookup, u16* to, const u32 (&levels)[CHANNELS], bool inside) {
-#pragma unroll
-    for (u32 i = 0; i < CHANNELS; ++i) to[i] = inside ? lookup[i * LEVELS + levels[i]] : static_cast<u16>(0);
-}
-
-// The second pass: a lane is an output column, a warp a row.
-template <u32 GROUPS>
-__device__ __forceinline__ void down(const ImageParams& p, const ImageCamera& c, const Tile& t, const u32* middle,
-                                     const u16* lookup, u16* patches) {
-    u32 lane = threadIdx.x % WARP, x = t.left + lane;
-    bool column_shown = !shows_nothing(c) && x - c.first_column < c.columns;
-    const u32* from = middle + lane * c.middle_pitch;
-    for (u32 row = threadIdx.x / WARP; row < c.tile_rows; row += IMAGE_WARPS) {
-        u32 y = t.top + row;
-        if (y >= p.patch_rows * PATCH) break;
-        u32 levels[CHANNELS] = {};
-        if (column_shown && y - c.first_row < c.rows) {
-            const u32* entry = row_entry(c, y - c.first_row);
-            u32 start = __ldg(entry) - t.group;
-            if (c.linear) {
-                u32 places = __ldg(entry + 1), weights = __ldg(entry + 2), first = start * 4 + (places & 0xffff);
-#pragma unroll
-                for (u32 i = 0; i < CHANNELS; ++i) {
-                    const u16* column = reinterpret_cast<const u16*>(from + i * TILE_COLUMNS * c.middle_pitch);
-                    levels[i] = truncated(column[first], column[first + (places >> 16)], weights);
-                }
-            } else {
-                Weights<GROUPS> weights(entry + 1, 1, c.row_groups);
-#pragma unroll
-                for (u32 i = 0; i < CHANNELS; ++i)
-                    levels[i] = rounded(weights.sum(from + i * TILE_COLUMNS * c.middle_pitch + start));
-            }
-        }
-        u16* to = patches + (row / PATCH * TILE_PATCHES + lane / PATCH) * PATCH_VALUES + row % PATCH * 12 + lane % PATCH * 3;
-        put_pixel(lookup, to, levels, x < p.width && y < p.height);
-    }
-}
-
-__device__ __forceinline__ void load_lookup(const ImageParams& p, u16* lookup) {
-    for (u32 i = threadIdx.x; i < CHANNELS * LEVELS / 2; i += IMAGE_THREADS)
-        reinterpret_cast<u32*>(lookup)[i] = __ldg(reinterpret_cast<const u32*>(p.levels) + i);
-}
-
-__device__ __forceinline__ void store_patches(const ImageParams& p, const ImageCamera& c, const Tile& t,
-                                              const uint4* patches) {
-    u32 first_row = t.top / PATCH, first_column = t.left / PATCH;
-    u32 here = min(TILE_PATCHES, p.patch_columns - first_column) * PATCH_CHUNKS;
-    constexpr u32 ROOM = TILE_PATCHES * PATCH_CHUNKS;
-    for (u32 i = threadIdx.x; i < c.tile_rows / PATCH * ROOM; i += IMAGE_THREADS) {
-        u32 row = i / ROOM, chunk = i % ROOM;
-        if (first_row + row >= p.patch_rows || chunk >= here) continue;
-        u64 patch = (static_cast<u64>(c.camera) * p.patch_rows + first_row + row) * p.patch_columns + first_column;
-        const u64 to = (patch + chunk / PATCH_CHUNKS) * PITCH_CHUNKS + chunk % PATCH_CHUNKS;
-        reinterpret_cast<uint4*>(p.out)[to] = patches[i];
+    __syncthreads();
+    across<LINEAR>(c, t, columns, weights.columns.list.first, memory.source, memory.middle);
+    __syncthreads();
+    if constexpr (LINEAR) {
+        down(p, c, t, memory, [&](u32 top, const u32* column) { return down_linear(c, t, top, column); });
+    } else {
+        Weights<STEPS> rows(weights.rows);
+        down(p, c, t, memory, [&](u32, const u32* column) {
+            return down_weighed(c, rows, column + weights.rows.list.first);
+        });
     }
 }
 
@@ -191,44 +141,35 @@ using namespace bev;
 
 extern __shared__ uint4 image_memory[];
 
-extern "C" __global__ void __launch_bounds__(IMAGE_THREADS, 4) image_tiles(PARAMS ImageParams p) {
-    __shared__ __align__(16) u16 lookup[CHANNELS * LEVELS];
+extern "C" __global__ void __launch_bounds__(TILE_THREADS, 7) image_tiles(PARAMS ImageParams p) {
     const ImageCamera& c = p.cameras[blockIdx.z];
     if (blockIdx.y * c.tile_rows >= p.patch_rows * PATCH) return;
-    Tile t = tile_of(p, c);
-    u32* planes = reinterpret_cast<u32*>(image_memory);
-    uint4* second = image_memory + c.second_at;
-    load_lookup(p, lookup);
-    if (!shows_nothing(c)) {
-        if (c.raw_pitch != 0) {
-            stage(c, t, reinterpret_cast<u8*>(second));
-            __syncthreads();
-            split_staged(c, t, reinterpret_cast<const u8*>(second), planes);
-        } else {
-            fetch(c, t, planes);
-        }
+    constexpr u32 LOOKUP_CHUNKS = CHANNELS * LEVELS * 2 / 16;
+    TileMemory memory = {reinterpret_cast<u16*>(image_memory), reinterpret_cast<u32*>(image_memory + LOOKUP_CHUNKS),
+                         reinterpret_cast<u8*>(image_memory + c.source_at)};
+    Lookup values(p);
+    if (shows_nothing(c)) {
+        Tile t = {blockIdx.x * TILE_COLUMNS, blockIdx.y * c.tile_rows, 0, 0, 0, 0};
+        values.store(memory.lookup);
         __syncthreads();
-        u32* middle = reinterpret_cast<u32*>(second);
-        switch (c.column_words) {
-            case 1: across<1>(c, t, planes, middle); break;
-            case 2: across<2>(c, t, planes, middle); break;
-            case 3: across<3>(c, t, planes, middle); break;
-            case 4: across<4>(c, t, planes, middle); break;
-            default: across<0>(c, t, planes, middle);
-        }
+        each_part(c, [&](u32 batch, u32 strip) {
+            finish(p, c, t, t.left + strip * STRIP, t.top + batch * BATCH, FourLevels{}, memory);
+        });
+        return;
     }
-    __syncthreads();
-    const u32* middle = reinterpret_cast<const u32*>(second);
-    u16* patches = reinterpret_cast<u16*>(image_memory);
-    switch (c.row_groups) {
-        case 1: down<1>(p, c, t, middle, lookup, patches); break;
-        case 2: down<2>(p, c, t, middle, lookup, patches); break;
-        case 3: down<3>(p, c, t, middle, lookup, patches); break;
-        case 4: down<4>(p, c, t, middle, lookup, patches); break;
-        default: down<0>(p, c, t, middle, lookup, patches);
+    Tile t = tile_of(p, c);
+    TileWeights weights(c, t);
+    if (c.staged) stage(c, t, memory.source);
+    else fetch(c, t, memory.source);
+    values.store(memory.lookup);
+    if (c.linear) {
+        if (c.steps == 1) resample<true, 1>(p, c, t, weights, memory);
+        else resample<true, 0>(p, c, t, weights, memory);
+    } else {
+        if (c.steps == 1) resample<false, 1>(p, c, t, weights, memory);
+        else if (c.steps == 2) resample<false, 2>(p, c, t, weights, memory);
+        else resample<false, 0>(p, c, t, weights, memory);
     }
-    __syncthreads();
-    store_patches(p, c, t, image_memory);
 }
 
 namespace bev {
@@ -236,6 +177,12 @@ namespace bev {
 __device__ __forceinline__ u32 warp_total(u32 value) {
     for (u32 step = WARP / 2; step > 0; step /= 2) value += __shfl_xor_sync(ALL_LANES, value, step);
     return value;
+}
+
+// Levels to halves in the place of their pixel in its patch.
+__device__ __forceinline__ void put_pixel(const u16* lookup, u16* to, const u32 (&levels)[CHANNELS], bool inside) {
+#pragma unroll
+    for (u32 i = 0; i < CHANNELS; ++i) to[i] = inside ? lookup[i * LEVELS + levels[i]] : static_cast<u16>(0);
 }
 
 // Sums of a source row for one output column; a lane takes every 32nd pixel.

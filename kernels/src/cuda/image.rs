@@ -25,8 +25,7 @@ pub use super::image_plan::{ImageGeometry, Resampling};
 /// Elements from one patch to the next, a whole number of what convolutions read at a time.
 pub const PATCH_PITCH: usize = 64;
 const THREADS: u32 = 256;
-/// Shared memory that blocks take besides what is asked for (bytes).
-const STATIC_SHARED: usize = 2 << 10;
+const TILE_THREADS: u32 = 128;
 const UPLOAD_BLOCKS: u32 = 256;
 
 /// What the network takes.
@@ -138,7 +137,6 @@ impl ImagePreprocess {
         let [height, width] = config.image_size;
         let patches = height.div_ceil(PATCH) * width.div_ceil(PATCH);
         let shared = context.info().shared_bytes_per_block;
-        let shared = shared.saturating_sub(STATIC_SHARED);
         let module = Module::load(context, &images::IMAGE)?;
         let tables =
             table_room(config.raw_capacity[0], width) + table_room(config.raw_capacity[1], height);
@@ -240,7 +238,7 @@ impl ImagePreprocess {
                 near.cameras[near_count] = camera;
                 near_count += 1;
                 tile_rows = tile_rows.min(camera.tile_rows);
-                shared = shared.max(plan.shared_bytes(camera.raw_pitch > 0));
+                shared = shared.max(plan.shared_bytes);
             }
         }
         if near_count > 0 {
@@ -251,7 +249,7 @@ impl ImagePreprocess {
                     rows.div_ceil(tile_rows),
                     near_count as u32,
                 ],
-                threads: THREADS,
+                threads: TILE_THREADS,
                 shared_bytes: shared as u32,
             };
             // SAFETY: the struct mirrors the kernel's; tables, map and output belong to `self`, tiles fit
@@ -341,7 +339,7 @@ impl ImagePlan {
             chroma_stride,
             format: format_code(format),
             camera: source.camera as u32,
-            raw_pitch: self.raw_pitch(interleaved),
+            staged: u32::from(self.stages(interleaved)),
             ..self.camera
         })
     }

@@ -8,12 +8,22 @@ use rayon::slice::ParallelSliceMut;
 
 use super::image_params::{CameraParams, NARROW_MAP, NO_MAP, WIDE_MAP};
 use super::image_tables::{Axis, WORD, axes};
-use crate::reference::image::{
-    CHANNELS, Lens, LensMap, MAP_STEPS, MAX_EDGE, PATCH, PATCH_VALUES, Window,
-};
+use crate::reference::image::{CHANNELS, Lens, LensMap, MAP_STEPS, MAX_EDGE, PATCH_VALUES, Window};
 
 /// Output columns of a block.
 pub(super) const TILE_COLUMNS: usize = 32;
+/// Outputs that are weighed together.
+const BATCH: usize = 8;
+/// Words of four source pixels of a product, and groups of four source rows of one in the first pass.
+const STEP_WORDS: usize = 8;
+const STRIP_GROUPS: usize = 4;
+/// Bytes of four source pixels in shared memory, and of what is copied there at a time.
+const WORD_BYTES: usize = WORD * CHANNELS;
+const CHUNK: usize = 16;
+/// Bytes of the normalised levels.
+const LOOKUP_BYTES: usize = CHANNELS * 256 * size_of::<u16>();
+/// Bytes of the patches that the four warps of a block have at hand, 16 by 8 px each.
+const PATCH_BYTES: usize = 4 * 8 * PATCH_VALUES * size_of::<u16>();
 /// Output rows of a block, the most first.
 const TILE_ROWS: [usize; 4] = [32, 16, 8, 4];
 /// Shared memory with which a few blocks share a multiprocessor of any supported GPU (bytes).
@@ -51,12 +61,8 @@ pub struct ImageGeometry {
 pub(super) struct ImagePlan {
     /// Without what belongs to one image.
     pub(super) camera: CameraParams,
-    /// Bytes of the first part of shared memory, and of the second with and without staged rows.
-    first_bytes: usize,
-    middle_bytes: usize,
-    staged_bytes: usize,
-    /// Bytes of a staged row; 0 where they do not fit.
-    raw_pitch: usize,
+    /// Shared memory of a block (bytes).
+    pub(super) shared_bytes: usize,
     /// Whether a tile is beyond shared memory.
     pub(super) far: bool,
     pub(super) table_words: usize,
@@ -115,10 +121,7 @@ impl ImagePlan {
         camera.map_width = camera.right.saturating_sub(camera.map_left);
         let mut plan = Self {
             camera,
-            first_bytes: 0,
-            middle_bytes: 0,
-            staged_bytes: 0,
-            raw_pitch: 0,
+            shared_bytes: 0,
             far: false,
             table_words,
             map_words: 0,
@@ -130,27 +133,9 @@ impl ImagePlan {
         Ok(plan)
     }
 
-    /// Shared memory of a launch (bytes) for images whose rows are staged or not.
-    pub(super) fn shared_bytes(&self, staged: bool) -> usize {
-        let staged = if self.stages(staged) {
-            self.staged_bytes
-        } else {
-            0
-        };
-        self.first_bytes + self.middle_bytes.max(staged)
-    }
-
-    /// `raw_pitch` of an image that wants its rows staged or not.
-    pub(super) fn raw_pitch(&self, staged: bool) -> u32 {
-        if self.stages(staged) {
-            self.raw_pitch as u32
-        } else {
-            0
-        }
-    }
-
-    fn stages(&self, staged: bool) -> bool {
-        staged && self.camera.map_kind == NO_MAP && self.raw_pitch > 0
+    /// Whether rows of three bytes a pixel are brought to shared memory as they are.
+    pub(super) const fn stages(&self, interleaved: bool) -> bool {
+        interleaved && self.camera.map_kind == NO_MAP
     }
 
     /// Positions of what is read of the source; in 16 bits where they fit.
@@ -207,19 +192,10 @@ impl ImagePlan {
     /// The most rows with which several blocks share a multiprocessor; else what fits.
     fn choose_tile(&mut self, axes: [&Axis; 2], crop: &Window, shared: usize) {
         let candidates = TILE_ROWS.map(|rows| self.with_rows(axes, crop, rows));
-        let limits = [
-            (PREFERRED_SHARED.min(shared), true),
-            (shared / 2, true),
-            (shared, true),
-            (shared, false),
-        ];
-        for (limit, staged) in limits {
-            let fits = |plan: &&Self| plan.shared_bytes(staged) <= limit;
+        for limit in [PREFERRED_SHARED.min(shared), shared / 2, shared] {
+            let fits = |plan: &&Self| plan.shared_bytes <= limit;
             if let Some(plan) = candidates.iter().find(fits) {
                 *self = *plan;
-                if !staged {
-                    self.raw_pitch = 0;
-                }
                 return;
             }
         }
@@ -228,27 +204,36 @@ impl ImagePlan {
 
     fn with_rows(&self, [columns, rows]: [&Axis; 2], crop: &Window, tile: usize) -> Self {
         let mut plan = *self;
-        let pitch = columns.room(TILE_COLUMNS, crop.width).max(2);
-        let groups = rows.room(tile, crop.height);
-        // Odd, so that columns side by side are in different banks.
-        let middle_pitch = if self.camera.linear == 1 {
-            2 * groups + 1
-        } else {
-            groups | 1
-        };
-        let planes = CHANNELS * groups * WORD * pitch * size_of::<u32>();
-        let patches = TILE_COLUMNS * tile / (PATCH * PATCH) * PATCH_VALUES * size_of::<u16>();
-        plan.first_bytes = planes.max(patches).next_multiple_of(16);
-        plan.middle_bytes =
-            (CHANNELS * TILE_COLUMNS * middle_pitch * size_of::<u32>()).next_multiple_of(16);
-        // A row starts anywhere in its first chunk of 16 bytes and is read to the end of a word behind it.
-        plan.raw_pitch = (CHANNELS * WORD * pitch + 16).next_multiple_of(16);
-        plan.staged_bytes = groups * WORD * plan.raw_pitch;
+        let linear = self.camera.linear == 1;
+        let words = columns.room(TILE_COLUMNS, crop.width).max(2);
+        // The first pass takes whole strips of rows.
+        let groups = rows.room(tile, crop.height).next_multiple_of(STRIP_GROUPS);
+        let windows = [
+            columns.room(BATCH, crop.width),
+            if linear {
+                0
+            } else {
+                rows.room(BATCH.min(tile), crop.height)
+            },
+        ];
+        let window = windows[0].max(windows[1]).max(1);
+        let steps = window.div_ceil(STEP_WORDS);
+        // Twice an odd number, so that lanes of both passes are in different banks.
+        let middle_pitch = if linear { 2 * groups } else { groups } + 2;
+        // Products reach as far as a step behind what they weigh.
+        let middle = CHANNELS * TILE_COLUMNS * middle_pitch + steps * STEP_WORDS;
+        // A row starts anywhere in its first chunk.
+        let row_pitch = (WORD_BYTES * words + CHUNK - 1).next_multiple_of(CHUNK);
+        let source = groups * WORD * row_pitch + groups * WORD / 2 * CHUNK;
+        let source = source + steps * STEP_WORDS * WORD_BYTES + CHUNK;
+        let middle_bytes = (middle * size_of::<u32>()).next_multiple_of(CHUNK);
+        let source_at = LOOKUP_BYTES + middle_bytes;
+        plan.shared_bytes = source_at + source.max(PATCH_BYTES).next_multiple_of(CHUNK);
         plan.camera.tile_rows = tile as u32;
-        plan.camera.pitch = pitch as u32;
-        plan.camera.group_room = groups as u32;
+        plan.camera.steps = steps as u32;
+        plan.camera.row_pitch = row_pitch as u32;
         plan.camera.middle_pitch = middle_pitch as u32;
-        plan.camera.second_at = (plan.first_bytes / 16) as u32;
+        plan.camera.source_at = (source_at / CHUNK) as u32;
         plan
     }
 }

@@ -32,9 +32,11 @@ struct ImageCamera {
     u32 first_column, columns, first_row, rows;  // of the output that the resized image covers
     u32 column_words, row_groups;                // of the support
     u32 rows_at, row_size;
-    u32 pitch, group_room, middle_pitch;  // words of a row, groups, and words of a column after the first pass
-    u32 second_at;                        // start of the second part of shared memory (16 bytes)
-    u32 raw_pitch;                        // bytes of a staged row, or 0
+    u32 steps;         // of 32 source pixels that a product takes, for eight columns and for eight rows
+    u32 staged;        // 1: rows are copied as they are; 0: fetched pixel by pixel
+    u32 row_pitch;     // bytes of a source row in shared memory
+    u32 middle_pitch;  // words of a column after the first pass
+    u32 source_at;     // start of the source in shared memory (16 bytes)
     u32 map_kind, map_left, map_top, map_width;
     u32 spare;
 };

@@ -1,4 +1,4 @@
-// Sums of levels with weights of 24 bits, four levels to a word; weights are three planes of bytes.
+// Weights of 24 bits in three planes of bytes, as operands of tensor-core products, and what sums become.
 #pragma once
 #include "include/image_ops.cuh"
 
@@ -6,10 +6,13 @@ namespace bev {
 
 constexpr u32 WEIGHT_PLANES = 3;
 constexpr u32 WEIGHT_BITS = 22;
+constexpr u32 HALF_LEVEL = 1u << (WEIGHT_BITS - 1);
+// Words of four levels that a product takes.
+constexpr u32 STEP_WORDS = 8;
 
 // The level of a sum of 22-bit weights.
 __device__ __forceinline__ u32 rounded(u32 sum) {
-    i32 level = static_cast<i32>(sum + (1u << (WEIGHT_BITS - 1))) >> WEIGHT_BITS;
+    i32 level = static_cast<i32>(sum + HALF_LEVEL) >> WEIGHT_BITS;
     return static_cast<u32>(max(0, min(level, 255)));
 }
 
@@ -28,73 +31,104 @@ __device__ __forceinline__ i32 one_weight(const u32* list, u32 step, u32 tap) {
     return static_cast<i32>(value << 8) >> 8;
 }
 
-// Weights of one output column or row for WORDS words of levels, in registers.
-template <u32 WORDS>
-struct Weights {
-    u32 planes[WORDS * WEIGHT_PLANES];
+// Where the weights of a lane's output index are, one of eight; the eight are weighed together.
+struct WeightList {
+    const u32* list;  // planes of its first word
+    u32 step;         // words from plane to plane
+    u32 words;        // of its support
+    u32 first;        // word in which the support of the eight starts
+    u32 behind;       // words from there to its own
+};
 
-    __device__ __forceinline__ Weights(const u32* list, u32 step, u32) {
-#pragma unroll
-        for (u32 i = 0; i < WORDS * WEIGHT_PLANES; ++i) planes[i] = __ldg(list + i * step);
-    }
+// The lane's registers of one step: words `lane % 4` and 4 behind it.
+struct StepWeights {
+    u32 planes[WEIGHT_PLANES][2];
 
-    __device__ __forceinline__ u32 sum(const u32* levels) const {
-        u32 words[WORDS], sum = 0;
+    __device__ __forceinline__ void load(const WeightList& from, u32 step) {
 #pragma unroll
-        for (u32 i = 0; i < WORDS; ++i) words[i] = levels[i];
+        for (u32 half = 0; half < 2; ++half) {
+            // Wraps around before the first word of the list, which is not below its length then.
+            u32 word = step * STEP_WORDS + half * 4 + threadIdx.x % 4 - from.behind;
+            const u32* planes_of_word = from.list + word * WEIGHT_PLANES * from.step;
 #pragma unroll
-        for (u32 i = 0; i < WORDS; ++i) sum = dot_signed(words[i], planes[WEIGHT_PLANES * i + 2], sum);
-        sum <<= 8;
-#pragma unroll
-        for (u32 i = 0; i < WORDS; ++i) sum = dot_unsigned(words[i], planes[WEIGHT_PLANES * i + 1], sum);
-        sum <<= 8;
-#pragma unroll
-        for (u32 i = 0; i < WORDS; ++i) sum = dot_unsigned(words[i], planes[WEIGHT_PLANES * i], sum);
-        return sum;
-    }
-
-    // Of four rows `pitch` words apart.
-    __device__ __forceinline__ void add(const u32* levels, u32 pitch, u32 (&sums)[4]) const {
-#pragma unroll
-        for (u32 row = 0; row < 4; ++row) sums[row] = sum(levels + row * pitch);
+            for (u32 i = 0; i < WEIGHT_PLANES; ++i)
+                planes[i][half] = read_now(planes_of_word + i * from.step, word < from.words);
+        }
     }
 };
 
-// For any number of words, read where they are used.
-template <>
-struct Weights<0> {
-    const u32* list;
-    u32 step, words;
+// A list and what it has for the first step, read early.
+struct FirstWeights {
+    WeightList list;
+    StepWeights step;
 
-    __device__ __forceinline__ Weights(const u32* from, u32 step, u32 words) : list(from), step(step), words(words) {}
+    __device__ __forceinline__ explicit FirstWeights(const WeightList& from) : list(from) { step.load(from, 0); }
+};
 
-    __device__ __forceinline__ void add(const u32* levels, u32 pitch, u32 (&sums)[4]) const {
-        u32 parts[4][WEIGHT_PLANES] = {};
-        const u32* from = list;
-        for (u32 word = 0; word < words; ++word, from += WEIGHT_PLANES * step) {
-            u32 low = __ldg(from), middle = __ldg(from + step), high = __ldg(from + 2 * step);
+// Weights of STEPS steps, in registers.
+template <u32 STEPS>
+struct Weights {
+    StepWeights held[STEPS];
+
+    __device__ __forceinline__ explicit Weights(const FirstWeights& from) {
+        held[0] = from.step;
 #pragma unroll
-            for (u32 row = 0; row < 4; ++row) {
-                u32 four = levels[row * pitch + word];
-                parts[row][0] = dot_unsigned(four, low, parts[row][0]);
-                parts[row][1] = dot_unsigned(four, middle, parts[row][1]);
-                parts[row][2] = dot_signed(four, high, parts[row][2]);
-            }
-        }
-#pragma unroll
-        for (u32 row = 0; row < 4; ++row) sums[row] = (parts[row][2] << 16) + (parts[row][1] << 8) + parts[row][0];
+        for (u32 step = 1; step < STEPS; ++step) held[step].load(from.list, step);
     }
 
-    __device__ __forceinline__ u32 sum(const u32* levels) const {
-        u32 parts[WEIGHT_PLANES] = {};
-        const u32* from = list;
-        for (u32 word = 0; word < words; ++word, from += WEIGHT_PLANES * step) {
-            u32 four = levels[word];
-            parts[0] = dot_unsigned(four, __ldg(from), parts[0]);
-            parts[1] = dot_unsigned(four, __ldg(from + step), parts[1]);
-            parts[2] = dot_signed(four, __ldg(from + 2 * step), parts[2]);
+    template <typename Use>
+    __device__ __forceinline__ void each_step(Use use) const {
+#pragma unroll
+        for (u32 step = 0; step < STEPS; ++step) use(step, held[step]);
+    }
+};
+
+// Of any number of steps, read where they are used.
+template <>
+struct Weights<0> {
+    WeightList from;
+    u32 steps;
+
+    __device__ __forceinline__ explicit Weights(const FirstWeights& first) : from(first.list) {
+        u32 words = from.behind + from.words;
+#pragma unroll
+        for (u32 distance = WARP / 2; distance >= 4; distance /= 2)
+            words = max(words, __shfl_xor_sync(ALL_LANES, words, distance));
+        steps = ceil_div(words, STEP_WORDS);
+    }
+
+    template <typename Use>
+    __device__ __forceinline__ void each_step(Use use) const {
+#pragma unroll 1
+        for (u32 step = 0; step < steps; ++step) {
+            StepWeights weights;
+            weights.load(from, step);
+            use(step, weights);
         }
-        return (parts[2] << 16) + (parts[1] << 8) + parts[0];
+    }
+};
+
+// Sums of 16 rows of levels with eight lists of weights, a plane of weights each.
+struct PlaneSums {
+    u32 planes[WEIGHT_PLANES][4];
+
+    // The first sums start with `start`.
+    __device__ __forceinline__ explicit PlaneSums(u32 start) {
+#pragma unroll
+        for (u32 i = 0; i < 4; ++i) {
+            planes[0][i] = start;
+            planes[1][i] = planes[2][i] = 0;
+        }
+    }
+
+    __device__ __forceinline__ void add(const u32 (&levels)[4], const StepWeights& weights) {
+        multiply_unsigned(planes[0], levels, weights.planes[0]);
+        multiply_unsigned(planes[1], levels, weights.planes[1]);
+        multiply_signed(planes[2], levels, weights.planes[2]);
+    }
+
+    __device__ __forceinline__ i32 total(u32 i) const {
+        return static_cast<i32>((((planes[2][i] << 8) + planes[1][i]) << 8) + planes[0][i]);
     }
 };
 
