@@ -77,37 +77,10 @@ impl CameraProgram {
     ) -> Result<Self, BuildError> {
         let camera = config.camera.as_ref().ok_or_else(|| refuse("no cameras"))?;
         let (context, cameras) = (arena.context(), camera.camera_order.len());
-        let graph = depth_maps(config, weights, cameras)?;
-        let request = DenseRequest {
-            float_outputs: &["depth_logits"],
-            memory: Some(memory),
-            ..DenseRequest::default()
-        };
-        let depth_maps = DenseProgram::new(dense, arena, &graph, request)?;
-        let [stem_map, features] = depth_maps.inputs() else {
-            return Err(refuse("the depth network takes two maps"));
-        };
-        let graph = image_neck(config, weights, cameras)?;
-        let request = DenseRequest {
-            given: &[("image_feats", features)],
-            memory: Some(memory),
-            ..DenseRequest::default()
-        };
-        let neck = DenseProgram::new(dense, arena, &graph, request)?;
-        let kernels = SwinKernels {
-            dense: dense.clone(),
-            attention: WindowAttentionKernels::load(context)?,
-            norm: LayerNormKernels::load(context)?,
-            mlp: SwinMlpKernels::load(context)?,
-        };
-        let swin = SwinProgram::new(
-            arena,
-            &kernels,
-            camera,
-            weights,
-            (patches, tokens),
-            neck.inputs(),
-        )?;
+        let (swin, neck, depth_maps) =
+            features(arena, dense, (config, weights), (patches, tokens), memory)?;
+        let stem_map = depth_maps.inputs().first();
+        let stem_map = stem_map.ok_or_else(|| refuse("the depth network takes two maps"))?;
         let tables = ViewTablesConfig {
             cameras,
             frustum: frustum_params(camera),
@@ -298,6 +271,44 @@ impl CameraProgram {
         let downsample = self.downsample.as_ref();
         downsample.map_or(Ok(()), |program| program.enqueue(stream))
     }
+}
+
+/// Backbone, neck and the depth network behind its stem; each writes where the next one reads.
+fn features(
+    arena: &DeviceArena,
+    dense: &DenseConvKernels,
+    (config, weights): (&ModelConfig, &Weights),
+    (patches, tokens): (&MapSlice<u16>, &SwinMemory),
+    memory: &MapMemory,
+) -> Result<(SwinProgram, DenseProgram, DenseProgram), BuildError> {
+    let camera = config.camera.as_ref().ok_or_else(|| refuse("no cameras"))?;
+    let (context, cameras) = (arena.context(), camera.camera_order.len());
+    let graph = depth_maps(config, weights, cameras)?;
+    let request = DenseRequest {
+        float_outputs: &["depth_logits"],
+        memory: Some(memory),
+        ..DenseRequest::default()
+    };
+    let depth_maps = DenseProgram::new(dense, arena, &graph, request)?;
+    let [_, features] = depth_maps.inputs() else {
+        return Err(refuse("the depth network takes two maps"));
+    };
+    let graph = image_neck(config, weights, cameras)?;
+    let request = DenseRequest {
+        given: &[("image_feats", features)],
+        memory: Some(memory),
+        ..DenseRequest::default()
+    };
+    let neck = DenseProgram::new(dense, arena, &graph, request)?;
+    let kernels = SwinKernels {
+        dense: dense.clone(),
+        attention: WindowAttentionKernels::load(context)?,
+        norm: LayerNormKernels::load(context)?,
+        mlp: SwinMlpKernels::load(context)?,
+    };
+    let images = (patches, tokens);
+    let swin = SwinProgram::new(arena, &kernels, camera, weights, images, neck.inputs())?;
+    Ok((swin, neck, depth_maps))
 }
 
 /// What turns raw images of a model into patches, with the patches as the backbone reads them.
