@@ -55,14 +55,14 @@ impl<'a> Bench<'a> {
         let images = self.images.iter().enumerate();
         for (camera, image) in images {
             let mut taken = self.pipeline.push_device_images(&[DeviceImage {
-                camera: camera,
-                stamp_ns: stamp_ns,
+                camera,
+                stamp_ns,
                 ..*image
             }]);
             while matches!(taken, Err(ImageRefusal::Busy { .. })) {
                 taken = self.pipeline.push_device_images(&[DeviceImage {
-                    camera: camera,
-                    stamp_ns: stamp_ns,
+                    camera,
+                    stamp_ns,
                     ..*image
                 }]);
             }
@@ -151,7 +151,7 @@ fn indices(bench: &mut Bench<'_>, report: &mut Report) {
     for camera in [cameras, usize::MAX] {
         let refusals = [
             bench.pipeline.push_device_images(&[DeviceImage {
-                camera: camera,
+                camera,
                 stamp_ns: CLOUD_NS,
                 ..image
             }]),
@@ -218,6 +218,11 @@ fn broken(bench: &mut Bench<'_>, report: &mut Report) -> Result<(), Box<dyn Erro
         }])?;
         bench.expect("good again", CameraState::Fresh, report);
     }
+    too_large(bench, report)
+}
+
+/// An image larger than the memory that was planned, and one whose buffer is short.
+fn too_large(bench: &mut Bench<'_>, report: &mut Report) -> Result<(), Box<dyn Error>> {
     let [width, height] = CudaOptions::default().images.raw;
     let bytes = vec![7; 3 * width * (height + 2)];
     let plane = |bytes| Plane {

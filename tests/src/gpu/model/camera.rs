@@ -3,7 +3,9 @@
 
 use bevfusion::camera::ViewTransform;
 use bevfusion::config::{ModelConfig, ModelSpec};
-use bevfusion::cuda::{CudaEngine, CudaOptions, CudaPipeline, DenseProgram, Detector};
+use bevfusion::cuda::{
+    CameraProgram, CudaEngine, CudaOptions, CudaPipeline, DenseProgram, Detector,
+};
 use bevfusion::engine::{Engine, TensorBuffer};
 use bevfusion::geometry::{CameraCalibration, Transform};
 use bevfusion::graph::networks::depth_maps;
@@ -85,23 +87,7 @@ impl Case<'_> {
             self.map("fpn.out0", map, LIMITS.swin)?;
         }
         self.depth_images(detector)?;
-        let lifted = camera.softmax().lifted();
-        let shape = lifted.shape;
-        let values = download("lss.depth_prob", &lifted.probability)?;
-        let [rows, columns] = shape.feature_size;
-        let mut probability = Vec::with_capacity(shape.points());
-        for image in 0..shape.cameras {
-            for depth in 0..shape.depths {
-                for row in 0..rows {
-                    probability.extend((0..columns).map(|column| {
-                        let at = ((image * columns + column) * shape.depths + depth)
-                            * shape.padded_rows()
-                            + row;
-                        f16::from_bits(values[at]).to_f32()
-                    }));
-                }
-            }
-        }
+        let probability = depth_probability(camera)?;
         self.floats("lss.depth_prob", &probability, LIMITS.lift)?;
         self.map("lss.pool", camera.pooled(), LIMITS.lift)?;
         let maps = detector.bev_decoder().map(DenseProgram::inputs);
@@ -183,4 +169,22 @@ impl Case<'_> {
             LIMITS.lift,
         )
     }
+}
+
+/// `[N, D, h, w]` of what the pooling reads column by column.
+fn depth_probability(camera: &CameraProgram) -> Result<Vec<f32>, GoldenError> {
+    let lifted = camera.softmax().lifted();
+    let shape = lifted.shape;
+    let values = download("lss.depth_prob", &lifted.probability)?;
+    let [rows, columns] = shape.feature_size;
+    let area = rows * columns;
+    let at = |index: usize| {
+        let (image, depth) = (index / (shape.depths * area), index / area % shape.depths);
+        let (row, column) = (index % area / columns, index % columns);
+        ((image * columns + column) * shape.depths + depth) * shape.padded_rows() + row
+    };
+    let points = 0..shape.points();
+    Ok(points
+        .map(|index| f16::from_bits(values[at(index)]).to_f32())
+        .collect())
 }
