@@ -91,7 +91,8 @@ pub(super) fn run(rig: &Rig, _quick: bool, report: &mut Report) -> Result<(), Bo
     bench.expect("calibrated", CameraState::Fresh, report);
     frozen(&mut bench, report)?;
     indices(&mut bench, report);
-    broken(&mut bench, report)
+    broken(&mut bench, report)?;
+    other_lengths(&mut bench, report)
 }
 
 /// Camera 0 sends the same image for ever; the others go on.
@@ -188,6 +189,11 @@ fn broken(bench: &mut Bench<'_>, report: &mut Report) -> Result<(), Box<dyn Erro
         bench.pipeline.push_device_image(0, &good, CLOUD_NS)?;
         bench.expect("good again", CameraState::Fresh, report);
     }
+    Ok(())
+}
+
+/// More bytes than there is room for, and a byte too few for the size.
+fn other_lengths(bench: &mut Bench<'_>, report: &mut Report) -> Result<(), Box<dyn Error>> {
     let [width, height] = CudaOptions::default().images.raw;
     let bytes = vec![7; 3 * width * (height + 2)];
     let plane = |bytes| Plane {
