@@ -7,17 +7,32 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use bevfusion_kernels::driver::Context;
 
-use crate::cuda::CudaOptions;
+use bevfusion_kernels::reference::image::MAX_EDGE;
+
+use crate::config::ModelConfig;
+use crate::cuda::{CameraCapacity, CudaOptions};
 use crate::engine::{CpuEngine, EngineOptions};
 use crate::exec::{BuildError, FrameReport, Pipeline, PipelineBuilder};
 use crate::input::Frame;
+
+/// Raw images as large as a model's cameras can be expected to send: what the resize makes the network's
+/// width of, 4:3, and no less than what is common.
+fn room_for_images(config: &ModelConfig) -> CameraCapacity {
+    let [common_width, common_height] = CudaOptions::default().images.raw;
+    let width = config.camera.as_ref().map_or(0.0, |camera| {
+        let [_, width] = camera.image_size;
+        width as f64 / camera.resize.max(0.01) * 1.25
+    });
+    let width = (width.ceil() as usize).clamp(common_width, MAX_EDGE);
+    CameraCapacity::of([width, (width * 3 / 4).max(common_height)])
+}
 
 /// What runs the networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum EngineName {
     /// The GPU where there is one that runs the model, else the CPU.
     Auto,
-    /// fp16 on an NVIDIA GPU (compute capability 8.0 or newer, driver 525 or newer); LiDAR-only models.
+    /// fp16 on an NVIDIA GPU (compute capability 8.0 or newer, driver 525 or newer).
     Cuda,
     /// float32 on the CPU; nothing to install.
     Cpu,
@@ -42,6 +57,7 @@ impl EngineArgs {
     ) -> Result<(Pipeline, Option<String>), BuildError> {
         let timed = CudaOptions {
             timed: true,
+            images: room_for_images(builder.config()),
             ..CudaOptions::default()
         };
         match self.engine {

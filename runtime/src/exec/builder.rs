@@ -65,6 +65,12 @@ impl<'w> PipelineBuilder<'w> {
         self
     }
 
+    /// The model.
+    #[must_use]
+    pub const fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
     /// Builds the networks and hands them to `engine`.
     ///
     /// # Errors

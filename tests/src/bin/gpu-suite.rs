@@ -108,43 +108,9 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let context = Context::new(0)?;
     let wanted = |part: Part| arguments.only.is_empty() || arguments.only.contains(&part);
-    let recorded = arguments
-        .data
-        .as_ref()
-        .map(|data| data.join("points_105k.bin"));
     let mut report = Report::default();
     let mut times: Vec<(String, f64)> = Vec::new();
-    if wanted(Part::Conv) {
-        let outcome = conv::run(&context, arguments.quick, &mut report);
-        noted(&mut report, "conv", outcome.map_err(Into::into));
-    }
-    if wanted(Part::Points) {
-        match arguments.quick {
-            true => points::run_quick(&context, &mut report),
-            false => points::run(&context, recorded.as_deref(), &mut report),
-        }
-    }
-    if wanted(Part::Head) {
-        let scope = if arguments.quick {
-            head::Scope::Quick
-        } else {
-            head::Scope::Full
-        };
-        head::run_scope(&context, scope, &mut report);
-    }
-    if wanted(Part::Image) {
-        image::run(&context, arguments.quick, &mut report);
-    }
-    if wanted(Part::View) {
-        view::run(&context, arguments.quick, &mut report);
-    }
-    if wanted(Part::Swin) {
-        let outcome = swin::run(&context, arguments.quick, &mut report);
-        noted(&mut report, "swin", outcome.map_err(Into::into));
-    }
-    if wanted(Part::Cameras) {
-        cameras::run(&context, arguments.quick, &mut report);
-    }
+    kernel_cases(&context, arguments, &wanted, &mut report);
     if let (true, Some(golden)) = (wanted(Part::Models), &arguments.golden) {
         let outcome = golden_models(arguments, &golden.join("models"), &mut report);
         noted(&mut report, "models", outcome);
@@ -182,6 +148,50 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
         std::fs::write(path, text + "\n")?;
     }
     Ok(failed == 0 && !report.rows.is_empty())
+}
+
+/// Kernels against their CPU twins.
+fn kernel_cases(
+    context: &std::sync::Arc<Context>,
+    arguments: &Arguments,
+    wanted: &dyn Fn(Part) -> bool,
+    report: &mut Report,
+) {
+    let recorded = arguments
+        .data
+        .as_ref()
+        .map(|data| data.join("points_105k.bin"));
+    if wanted(Part::Conv) {
+        let outcome = conv::run(context, arguments.quick, report);
+        noted(report, "conv", outcome.map_err(Into::into));
+    }
+    if wanted(Part::Points) {
+        match arguments.quick {
+            true => points::run_quick(context, report),
+            false => points::run(context, recorded.as_deref(), report),
+        }
+    }
+    if wanted(Part::Head) {
+        let scope = if arguments.quick {
+            head::Scope::Quick
+        } else {
+            head::Scope::Full
+        };
+        head::run_scope(context, scope, report);
+    }
+    if wanted(Part::Image) {
+        image::run(context, arguments.quick, report);
+    }
+    if wanted(Part::View) {
+        view::run(context, arguments.quick, report);
+    }
+    if wanted(Part::Swin) {
+        let outcome = swin::run(context, arguments.quick, report);
+        noted(report, "swin", outcome.map_err(Into::into));
+    }
+    if wanted(Part::Cameras) {
+        cameras::run(context, arguments.quick, report);
+    }
 }
 
 /// A part that ended early is a failure of the report, which keeps what was found until then.

@@ -117,10 +117,9 @@ fn a_frame_without_a_camera_may_run_on_the_lidar_alone() {
     let sample = token("sample 1");
     let text = "cameras not used: 1, LiDAR only: too few cameras (CAM_BACK missing)";
     says(&ended.err, &[&format!("degraded {sample}: {text}")]);
-    refused(
-        &drive.detect(&["--below-min-cameras", "guess"]),
-        &["drop", "lidar-only"],
-    );
+    let guess = drive.detect(&["--below-min-cameras", "guess"]);
+    assert_eq!(guess.code, 2, "{}", guess.err);
+    says(&guess.err, &["drop", "lidar-only"]);
 }
 
 #[test]
@@ -141,7 +140,9 @@ fn images_beyond_the_delay_are_stale() {
     );
     for wrong in ["-1", "soon", "inf"] {
         let argument = format!("--max-camera-lidar-delay={wrong}");
-        refused(&drive.detect(&[&argument]), &["expected seconds"]);
+        let ended = drive.detect(&[&argument]);
+        assert_eq!(ended.code, 2, "{}", ended.err);
+        says(&ended.err, &["expected seconds"]);
     }
 }
 
