@@ -3,7 +3,8 @@
 # FOLDER is what tests/gpu/package.sh made (default: where build.json lies).
 #
 #   --frames N        frames of the steady run (default 10000)
-#   --output FILE     the raw result (default benches/results/gpu/DEVICE.json in the repository, else FOLDER/DEVICE.json)
+#   --output FILE     the raw result (default benches/results/gpu/DEVICE.json in the repository, else FOLDER/DEVICE.json);
+#                     the picture of a frame lies beside it as DEVICE-timeline.svg
 #   --no-peer         without PyTorch
 #   --compile         PyTorch a second time behind torch.compile (minutes)
 #   --peers DIR       also time the sparse encoder of spconv with DIR/run_all.py, where spconv is installed
@@ -13,7 +14,7 @@
 # the result with the reason. Exits with 1 when a case of the steady run failed.
 # The table: benches/gpu_table.py benches/results/gpu > benches/results/gpu/README.md
 set -euo pipefail
-usage() { sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 fail() { echo "error: $*" >&2; exit 2; }
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 python="${PYTHON:-python3}"
@@ -50,7 +51,8 @@ trap 'rm -rf "$work"' EXIT
 
 # A case that fails, such as the limit on host time, is in the result beside the times.
 code=0
-"$folder/gpu-suite" --only times,steady --data "$folder/data" --frames "$frames" --brief --report "$work/ours.json" || code=$?
+"$folder/gpu-suite" --only times,steady --data "$folder/data" --frames "$frames" --brief \
+    --report "$work/ours.json" --timeline "$work/timeline.svg" || code=$?
 [[ -f $work/ours.json ]] || fail "gpu-suite ended with exit code $code and no report"
 "$python" "$folder/report.py" facts >"$work/gpu.json"
 

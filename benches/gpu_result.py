@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Puts one raw result of benches/gpu.sh together: gpu_result.py BUILD_JSON WORK OUTPUT
 
-In WORK: ours.json of gpu-suite, gpu.json of report.py, and NAME.json or NAME.why of each peer. OUTPUT is a file, or
-a folder, where the file is named after the device.
+In WORK: ours.json and timeline.svg of gpu-suite, gpu.json of report.py, and NAME.json or NAME.why of each peer.
+OUTPUT is a file, or a folder, where the file is named after the device; the picture goes beside it.
 """
 import json
 import pathlib
 import re
+import shutil
 import sys
 import time
 
@@ -43,6 +44,10 @@ def main():
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"result: {output}")
+    if (work / "timeline.svg").exists():
+        picture = output.with_name(f"{output.stem}-timeline.svg")
+        shutil.copyfile(work / "timeline.svg", picture)
+        print(f"picture: {picture}")
 
 
 if __name__ == "__main__":

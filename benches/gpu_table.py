@@ -29,7 +29,32 @@ ENCODER_FLOORS = {
     "voxels_135k": 187.0,
     "voxels_160k": 221.0,
 }
+CAMERA_MODEL = "nuscenes_CL"
+FUSER_AND_SECOND = "ConvFuser, SECOND and SECONDFPN"
+FUSER_LAYER = "Auto dense 1 x 180x180 352->256 k3"
+IMAGES = "6 images RGB8"
+# Stages of the camera-LiDAR model: title, our entries, the peer's keys, floor. An entry is a stage of the model, a
+# time of the suite, or (A, B) for A less B. Where the peer does not do the same work, it has no keys.
+CAMERA_STAGES = [
+    ("image preprocessing", [IMAGES], ["preprocess_us"], 7.0),
+    ("Swin-T", ["Swin"], ["swin_us"], 589.0),
+    ("depth images", ["frame settings and empty depth images", "depth images"], ["depth_images_us"], 2.0),
+    (
+        "LSSFPN, depth network and softmax",
+        ["LSSFPN", ("depth images and their first layers", "depth images"), "depth network and softmax"],
+        ["lssfpn_us", "depth_net_us"],
+        39.0 + 62.0,
+    ),
+    ("BEV pooling", ["BEV pooling"], ["bev_pool_us"], 12.0),
+    ("BEV down-sampling and ConvFuser", ["BEV down-sampling", FUSER_LAYER], ["downsample_us", "fuser_us"], 28.0 + 63.0),
+    ("SECOND and SECONDFPN", [(FUSER_AND_SECOND, FUSER_LAYER)], ["second_fpn_us"], FLOORS[SECOND]),
+    ("dense part of the head", [HEAD_MAPS], ["head_maps_us"], None),
+    ("head with proposals and query decoder", [HEAD], [], FLOORS[HEAD]),
+    ("frame", [FRAME], [], None),
+]
 ENCODER_KINDS = ("fp16_unsorted", "fp16_sorted")
+# Times of frame after frame: model, what, quantile. Older results are of the LiDAR model and do not name it.
+STEADY = r"(?:(\S+): )?(submit|frame, wall) (p[\d.]+|max)"
 
 
 def micro(value):
@@ -76,8 +101,16 @@ def floor_of(result, name, stage):
 
 def dense_peer(result, stage):
     key = {SECOND: "second_fpn_us", HEAD_MAPS: "head_maps_us"}.get(stage)
-    found = [result["peers"].get(name, {}).get(key) for name in ("dense", "dense_compiled")]
-    return min((one for one in found if one), default=None)
+    return best_of_peers(result, [key] if key else [])
+
+
+def best_of_peers(result, keys):
+    """The sum of the keys' times, each of the faster of the plain and the compiled run."""
+    def best(key):
+        found = [result["peers"].get(name, {}).get(key) for name in ("dense", "dense_compiled")]
+        return min((one for one in found if one), default=None)
+    times = [best(key) for key in keys]
+    return sum(times) if times and None not in times else None
 
 
 def sparse_peer(result, name):
@@ -104,6 +137,8 @@ def where(result):
     dense = result["peers"].get("dense", {})
     if "torch" in dense:
         print(f"* PyTorch {dense['torch']}, cuDNN {dense.get('cudnn')}")
+    for name, why in dense.get("failed", {}).items():
+        print(f"* peer stage {name} did not run: {why}")
     print(f"* raw result: [{result['file']}]({result['file']})")
     if result["failed"]:
         failed = [case["case"] for case in result["cases"] if not case["passed"]]
@@ -131,15 +166,96 @@ def by_set(result, sets):
 
 
 def steady(result, others):
-    found = [one for one in others if one[0].startswith(("submit ", "frame, wall "))]
+    found = {}
+    for name, time in others:
+        match = re.fullmatch(STEADY, name)
+        if match:
+            model, what, quantile = match.groups()
+            found.setdefault((model or "nuscenes_L", what), {})[quantile] = time
     if not found:
         return
-    print(f"\n### Frame after frame\n\nHost clock over {result['frames']:,} frames of the same cloud in device memory, one at a time (µs).\n")
-    quantiles = list(dict.fromkeys(name.rsplit(" ", 1)[1] for name, _ in found))
-    head("", *quantiles)
-    for what, title in (("submit", "submitting"), ("frame, wall", "from submitting to boxes on the host")):
-        times = dict(found)
-        row(title, *[micro(times.get(f"{what} {quantile}")) for quantile in quantiles])
+    print(f"\n### Frame after frame\n\nHost clock over {result['frames']:,} frames of the same cloud, and images, in device memory, one at a time (µs).\n")
+    quantiles = list(dict.fromkeys(quantile for times in found.values() for quantile in times))
+    head("model", "", *quantiles, texts=2)
+    titles = {"submit": "submitting", "frame, wall": "from submitting to boxes on the host"}
+    for (model, what), times in found.items():
+        row(model, titles[what], *[micro(times.get(quantile)) for quantile in quantiles])
+
+
+def memory(result):
+    """Models with the bytes of their purposes; these entries have no time."""
+    found = {}
+    for entry in result["times_us"]:
+        match = re.fullmatch(r"(\S+): memory (.+), (\d+) bytes", entry["name"])
+        if match:
+            model, purpose, size = match.groups()
+            found.setdefault(model, []).append((purpose, int(size)))
+    if not found:
+        return
+    print("\n### Device memory\n\nThe largest purposes; taken while the pipeline is built, nothing later.\n")
+    head("model", "purpose", "MiB", texts=2)
+    for model, purposes in found.items():
+        for purpose, size in purposes:
+            row(model, purpose, f"{size / 2**20:.1f}")
+
+
+def camera_frame(result, sets, others):
+    """The camera-LiDAR model beside peers, and when its stages ran."""
+    prefix = f"{CAMERA_MODEL}: "
+    times = dict(others)
+    stages = {name.removeprefix(prefix): time for name, time in others if name.startswith(prefix)}
+    if FRAME not in stages:
+        return
+    layer = next((time for name, time in others if name.startswith(FUSER_LAYER + " ")), None)
+
+    def ours(entry):
+        if isinstance(entry, tuple):
+            pair = [ours(one) for one in entry]
+            return None if None in pair else pair[0] - pair[1]
+        return layer if entry == FUSER_LAYER else stages.get(entry, times.get(entry))
+
+    voxels = sets[MAIN_SET][0] if MAIN_SET in sets else None
+    print("\n### Stages of a camera-LiDAR frame" + (f", {voxels:,} voxels, six images\n" if voxels else "\n"))
+    head("stage", "ours (µs)", "peer (µs)", "ours / peer", "floor (µs)", "ours / floor")
+    for title, entries, keys, floor in CAMERA_STAGES:
+        parts = [ours(entry) for entry in entries]
+        time = None if None in parts else sum(parts)
+        peer = best_of_peers(result, keys)
+        if title == "frame":
+            # Without the image preprocessing, which comes before the frame.
+            floor = sum(one[3] or 0 for one in CAMERA_STAGES[1:-1]) + FLOORS[VOXELS] + ENCODER_FLOORS[MAIN_SET]
+        floor = floor if FLOOR_DEVICE in result["device"] else None
+        row(title, micro(time), micro(peer), ratio(time, peer), micro(floor), ratio(time, floor))
+    overlap(result, times)
+
+
+def overlap(result, times):
+    """Beginnings and ends of the stages in a frame, by beginning."""
+    begins, ends = (
+        {name.removeprefix(f"{CAMERA_MODEL} {what} "): time for name, time in times.items() if name.startswith(f"{CAMERA_MODEL} {what} ")}
+        for what in ("begins", "ends")
+    )
+    if not ends:
+        return
+    print("\n### When its stages run\n\nµs after the beginning of the frame; the LiDAR branch beside the cameras.\n")
+    if result.get("picture"):
+        print(f"![Stages of one frame on two lanes]({result['picture']})\n")
+    head("stage", "begin", "end")
+    for stage in sorted(ends, key=lambda one: (begins.get(one, 0.0), ends[one])):
+        # stages_of leaves times of 0 out.
+        row(stage, micro(begins.get(stage, 0.0)), micro(ends[stage]))
+
+
+def kernels(others):
+    """All that no other table has."""
+    taken = re.compile(rf"{STEADY}|(Gather|Auto) .*|{CAMERA_MODEL}(:| begins| ends) .*")
+    found = [one for one in others if not taken.fullmatch(one[0])]
+    if not found:
+        return
+    print("\n### Kernels alone\n")
+    head("kernel", "µs")
+    for name, time in found:
+        row(name, micro(time))
 
 
 def layers(others):
@@ -164,7 +280,9 @@ Stages: each captured alone in a CUDA graph and replayed 20 times between two ev
 means. The parts of a frame overlap where they can, so the frame is not their sum; some lines are parts of others.
 
 Peers: dense networks are PyTorch in fp16, channels last, batch norms folded, in a CUDA graph timed the same way, plain
-or compiled, whichever is faster (`benches/peers/dense_peer.py`). The sparse encoder is spconv's in fp16, summed time of
+or compiled, whichever is faster (`benches/peers/dense_peer.py`; camera stages plain only). Its Swin-T uses PyTorch's fused attention,
+its pooling adds lifted features with `index_add`, its depth images are a scatter. Where a row names several parts, both columns are
+sums. SECOND of the camera-LiDAR model is the fused network less the fuser's layer, timed alone. The sparse encoder is spconv's in fp16, summed time of
 its kernels and copies in a profiler, without host time, the better of two row orders. A ratio above 1 means that we are slower.
 
 Floors are calculated for the H100 only: for each layer the longer of its operations over 798 TFLOP/s and its bytes over
@@ -187,12 +305,18 @@ def main():
         print("\nNo result has been recorded yet.")
     for path in files:
         result = json.loads(path.read_text(encoding="utf-8")) | {"file": path.name}
+        picture = path.with_name(f"{path.stem}-timeline.svg")
+        if picture.exists():
+            result["picture"] = picture.name
         sets, others = stages_of(result)
         where(result)
         frame(result, sets)
         by_set(result, sets)
+        camera_frame(result, sets, others)
         steady(result, others)
+        memory(result)
         layers(others)
+        kernels(others)
     explanation()
 
 
