@@ -26,20 +26,31 @@ __device__ __forceinline__ Tile tile_of(const ImageParams& p, const ImageCamera&
 
 // Rows of three bytes a pixel, as they are, in chunks of 16 bytes; half a warp takes a row.
 __device__ __forceinline__ void stage(const ImageCamera& c, const Tile& t, u8* source) {
-    u32 lane = threadIdx.x % 16, first = t.group * 4, rows = min(t.groups * 4, c.bottom - first);
+    constexpr u32 LANES = 16, ROWS = TILE_THREADS / LANES;  // a round
+    u32 lane = threadIdx.x % LANES, first = t.group * 4, rows = min(t.groups * 4, c.bottom - first);
     u32 bytes = (min((t.word + t.words) * 4, c.right) - t.word * 4) * PIXEL_BYTES;
-    const u8* line = row_of(c, first) + t.word * WORD_BYTES;
+    u64 start = reinterpret_cast<u64>(row_of(c, first + threadIdx.x / LANES)) + t.word * WORD_BYTES;
+    u8* to = source + row_offset(c, threadIdx.x / LANES) + lane * 16;
+    u32 step = row_offset(c, ROWS);
+    u64 stride = static_cast<u64>(c.stride) * ROWS;
+    if (c.stride % 16 == 0 && c.row_pitch <= LANES * 16) {
+        // All rows start alike, and a lane's chunk is the same in all of them.
+        u32 away = static_cast<u32>(start) & 15, end = away + bytes;
+        if (lane * 16 >= end) return;
+        u32 size = min(end - lane * 16, 16u);
+        const u8* from = reinterpret_cast<const u8*>(start - away) + lane * 16;
+#pragma unroll 2
+        for (u32 row = threadIdx.x / LANES; row < rows; row += ROWS, to += step, from += stride)
+            copy_part_async(to, from, size);
+        return;
+    }
 #pragma unroll 1
-    for (u32 row = threadIdx.x / 16; row < rows; row += TILE_THREADS / 16) {
-        u64 start = reinterpret_cast<u64>(line + static_cast<u64>(row) * c.stride);
+    for (u32 row = threadIdx.x / LANES; row < rows; row += ROWS, to += step, start += stride) {
         u32 away = static_cast<u32>(start) & 15, end = away + bytes;
         const u8* from = reinterpret_cast<const u8*>(start - away);
-        u8* to = source + row_offset(c, row);
 #pragma unroll 1
-        for (u32 at = lane * 16; at < end; at += 16 * 16) {
-            if (at + 16 <= end) copy_async(to + at, from + at);
-            else copy_part_async(to + at, from + at, end - at);
-        }
+        for (u32 at = lane * 16; at < end; at += LANES * 16)
+            copy_part_async(to + at - lane * 16, from + at, min(end - at, 16u));
     }
 }
 

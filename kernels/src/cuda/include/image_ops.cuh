@@ -38,11 +38,6 @@ __device__ __forceinline__ void copy_part_async(void* shared, const void* global
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(bytes) : "memory");
 }
 
-__device__ __forceinline__ void copy_async(void* shared, const void* global) {
-    u32 to = static_cast<u32>(__cvta_generic_to_shared(shared));
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
-}
-
 // A word, or 0. Not through the read-only path: that read would move behind the next barrier, to its first use.
 __device__ __forceinline__ u32 read_now(const u32* from, bool there) {
     u32 word;
