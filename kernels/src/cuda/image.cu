@@ -10,6 +10,12 @@
 namespace bev {
 
 constexpr u32 IMAGE_THREADS = 256;
+// Blocks of `image_tiles` that registers leave room for without spills.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+constexpr u32 TILE_BLOCKS = 6;
+#else
+constexpr u32 TILE_BLOCKS = 7;
+#endif
 constexpr u32 IMAGE_WARPS = IMAGE_THREADS / WARP;
 
 __device__ __forceinline__ Tile tile_of(const ImageParams& p, const ImageCamera& c) {
@@ -152,7 +158,7 @@ using namespace bev;
 
 extern __shared__ uint4 image_memory[];
 
-extern "C" __global__ void __launch_bounds__(TILE_THREADS, 7) image_tiles(PARAMS ImageParams p) {
+extern "C" __global__ void __launch_bounds__(TILE_THREADS, TILE_BLOCKS) image_tiles(PARAMS ImageParams p) {
     const ImageCamera& c = p.cameras[blockIdx.z];
     if (blockIdx.y * c.tile_rows >= p.patch_rows * PATCH) return;
     constexpr u32 LOOKUP_CHUNKS = CHANNELS * LEVELS * 2 / 16;
