@@ -17,13 +17,10 @@ use crate::report::Report;
 
 type Part = fn(&Rig, bool, &mut Report) -> Result<(), Box<dyn Error>>;
 
-/// Compares all parts on a small model and, unless `quick`, on the camera-LiDAR model of nuScenes. Each part
-/// builds its own pipelines on the first GPU, the one of the context.
+/// Compares all parts on a small model with two cameras. Each part builds its own pipelines on the first GPU,
+/// the one of the context.
 pub fn run(_context: &Arc<Context>, quick: bool, report: &mut Report) {
-    let mut rigs = vec![rig::small_model()];
-    if !quick {
-        rigs.push(rig::nuscenes());
-    }
+    let rigs = vec![rig::small_model()];
     let parts: [(&str, Part); 6] = [
         ("failures", failures::one_by_one),
         ("all needed", failures::all_needed),

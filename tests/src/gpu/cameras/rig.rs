@@ -13,7 +13,7 @@ use bevfusion::input::{Frame, RgbImage};
 use bevfusion::output::Detection;
 use bevfusion::weights::Weights;
 
-use crate::gpu::steady::{equal_bits, nuscenes_cameras};
+use crate::gpu::steady::equal_bits;
 use crate::report::Report;
 use crate::small::{small, small_frame, weights_of};
 
@@ -37,16 +37,6 @@ pub(super) fn small_model() -> Result<Rig, Box<dyn Error>> {
         weights: weights_of(&spec),
         frame: stamped(small_frame(Transform::IDENTITY)),
         spec,
-    })
-}
-
-/// The shipped camera-LiDAR model of nuScenes with formula weights.
-pub(super) fn nuscenes() -> Result<Rig, Box<dyn Error>> {
-    let (config, weights, frame) = nuscenes_cameras()?;
-    Ok(Rig {
-        spec: (*config).clone(),
-        weights,
-        frame: stamped(frame),
     })
 }
 
