@@ -123,7 +123,9 @@ impl<T: Pod> DeviceSlice<T> {
         let from = values.as_ptr().cast();
         // SAFETY: `values` is readable for its size and the slice has at least that much room.
         let copied = unsafe { sys::cuMemcpyHtoD_v2(self.address, from, size_of_val(values)) };
-        check("cuMemcpyHtoD", copied)
+        check("cuMemcpyHtoD", copied)?;
+        // Out of ordinary memory the call may return before the last bytes have arrived.
+        context.synchronize()
     }
 
     /// Waits for the GPU and copies everything to the host; for tests and the build phase.
