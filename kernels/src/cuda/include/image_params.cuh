@@ -7,7 +7,7 @@ namespace bev {
 constexpr u32 IMAGE_CAMERAS = 12;
 constexpr u32 PATCH = 4;
 constexpr u32 PATCH_VALUES = 48;
-constexpr u32 PATCH_PITCH = 64;  // halfs from one patch to the next; the rest stays zero
+constexpr u32 PATCH_PITCH = 64;  // values from one patch to the next; the rest stays zero
 constexpr u32 LEVELS = 256;
 constexpr u32 CHANNELS = 3;
 
