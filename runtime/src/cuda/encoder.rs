@@ -143,13 +143,21 @@ impl LidarProgram {
         self.voxelize.enqueue(stream)
     }
 
-    /// Voxels to the BEV map.
+    /// Empties the BEV map, all of it: a camera's channels lie in the same memory, so that this comes before
+    /// anything of either branch that writes there.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub fn enqueue_empty_map(&self, stream: &Stream) -> Result<(), DriverError> {
+        self.bev.fill_bytes(stream, 0)
+    }
+
+    /// Voxels to the BEV map, which is empty.
     ///
     /// # Errors
     /// When the driver refuses.
     pub fn enqueue_encoder(&self, stream: &Stream) -> Result<(), DriverError> {
         self.rulebooks.enqueue(stream)?;
-        self.bev.fill_bytes(stream, 0)?;
         self.enqueue_convs(stream, 0..self.convs.len())
     }
 

@@ -289,6 +289,9 @@ impl Detector {
         mark: &mut Mark<'_>,
     ) -> Result<(), DriverError> {
         mark(StageId::Sweeps, Moment::Begin, stream)?;
+        if let Some(lidar) = &self.lidar {
+            lidar.enqueue_empty_map(stream)?;
+        }
         self.sweep.enqueue(stream, header)?;
         mark(StageId::Sweeps, Moment::End, stream)
     }

@@ -79,6 +79,7 @@ fn lidar_times(
 ) -> Result<(), DriverError> {
     time("rulebooks", &|| lidar.rulebooks().enqueue(stream))?;
     time("sparse encoder with rulebooks and dense map", &|| {
+        lidar.enqueue_empty_map(stream)?;
         lidar.enqueue_encoder(stream)
     })
 }
