@@ -1,6 +1,6 @@
 //! Launcher of the dense convolution by warpgroup products (SM 9.0).
 //!
-//! Which kernel and which rectangle of output pixels a block gets is in [`hopper_tiling`](super::hopper_tiling).
+//! Which kernel and which rectangle of output pixels a block gets is in `hopper_tiling.rs`.
 
 use std::sync::Arc;
 
