@@ -97,7 +97,7 @@ impl CameraProgram {
             arena,
             dense,
             (config, weights),
-            (&depth_image, &depth_maps),
+            (&tables, &depth_image, &depth_maps),
             (bev, memory),
         )?;
         let pool = BevPool::new(
@@ -126,7 +126,7 @@ impl CameraProgram {
         arena: &DeviceArena,
         dense: &DenseConvKernels,
         (config, weights): (&ModelConfig, &Weights),
-        (depth_image, depth_maps): (&DepthImage, &DenseProgram),
+        (tables, depth_image, depth_maps): (&ViewTables, &DepthImage, &DenseProgram),
         (bev, memory): (&DenseMap, &MapMemory),
     ) -> Result<(DepthSoftmax, Option<DenseProgram>, DenseMap), BuildError> {
         let camera = config.camera.as_ref().ok_or_else(|| refuse("no cameras"))?;
@@ -145,16 +145,11 @@ impl CameraProgram {
             context: slice_of(context).ok_or_else(|| refuse("the context is not fp16"))?,
             frame: depth_image.frame().clone(),
         };
-        let view = ViewTablesConfig {
-            cameras: camera.camera_order.len(),
-            frustum: frustum_params(camera),
-            grid: pool_grid(camera),
-        };
         let channels = camera.view_transform.out_channels;
         let softmax = DepthSoftmax::new(
             arena.context(),
             arena,
-            &view.shape(),
+            &tables.config().shape(),
             channels.next_multiple_of(8),
             &inputs,
         )?;

@@ -417,13 +417,9 @@ impl CameraInputs {
         };
         let mut sources = [first.source; MAX_CAMERAS];
         let (mut count, mut refusal) = (0, None);
-        for image in arrived {
-            let camera = image.source.camera;
-            let outcome = match count < MAX_CAMERAS {
-                true => self.fit(main, image),
-                false => Err(ImageRefusal::Busy { camera }),
-            };
-            match self.settled(camera, outcome) {
+        for image in arrived.iter().take(MAX_CAMERAS) {
+            let outcome = self.fit(main, image);
+            match self.settled(image.source.camera, outcome) {
                 Ok(()) => {
                     sources[count] = image.source;
                     count += 1;
@@ -431,26 +427,27 @@ impl CameraInputs {
                 Err(error) => refusal = refusal.or(Some(error)),
             }
         }
-        let taken = self.preprocess.enqueue(main, &sources[..count]);
-        if let Err(error) = taken {
+        let sources = &sources[..count];
+        match self.preprocess.enqueue(main, sources) {
+            Ok(()) => {}
             // Together they say only that one of them is wrong.
-            let camera = sources[0].camera;
-            if count > 1 && matches!(error, DriverError::Arguments { .. }) {
+            Err(DriverError::Arguments { .. }) if count > 1 => {
                 for image in arrived {
                     let alone = self.process(main, std::slice::from_ref(image));
                     refusal = refusal.or(alone.err());
                 }
                 return refusal.map_or(Ok(()), Err);
             }
-            return self.settled(camera, Err(refused(camera, error)));
+            Err(error) => {
+                let camera = first.source.camera;
+                return self.settled(camera, Err(refused(camera, error)));
+            }
         }
-        let taken = |image: &&Arrived| {
-            let taken = sources[..count].iter();
-            taken
-                .map(|source| source.camera)
-                .any(|camera| camera == image.source.camera)
+        let is_taken = |image: &&Arrived| {
+            let mut sources = sources.iter();
+            sources.any(|source| source.camera == image.source.camera)
         };
-        for image in arrived.iter().filter(taken) {
+        for image in arrived.iter().filter(is_taken) {
             let input = &mut self.inputs[image.source.camera];
             (input.stamp_ns, input.is_rejected) = (Some(image.stamp_ns), false);
         }

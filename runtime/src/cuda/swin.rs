@@ -266,6 +266,14 @@ struct Linear<'a> {
     addend: Option<MapSlice<u16>>,
 }
 
+/// What follows the sum of a stored layer.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Gelu,
+    /// What the target holds is added.
+    Residual,
+}
+
 struct Layers<'a> {
     arena: &'a DeviceArena,
     kernels: &'a SwinKernels,
@@ -400,11 +408,12 @@ impl<'a> Layers<'a> {
             &first,
             [channels, stage.ffn],
             rows,
-            Activation::Gelu,
+            End::Gelu,
             [normed, hidden.clone()],
         )?;
         let second = format!("{name}.ffn.layers.1");
-        self.residual(&second, [stage.ffn, channels], rows, [hidden, residual])?;
+        let ends = [hidden, residual];
+        self.stored(&second, [stage.ffn, channels], rows, End::Residual, ends)?;
         self.tap(format!("swin.stage{}.block{block}", stage.index), stage);
         Ok(())
     }
@@ -488,7 +497,8 @@ impl<'a> Layers<'a> {
         self.steps.push(Step::Attention(attention));
         let residual = rows_of(&self.tokens, channels);
         let projection = format!("{name}.proj");
-        self.residual(&projection, [channels; 2], rows, [normed, residual])
+        let ends = [normed, residual];
+        self.stored(&projection, [channels; 2], rows, End::Residual, ends)
     }
 
     /// A layer with its stored weights.
@@ -497,37 +507,21 @@ impl<'a> Layers<'a> {
         name: &str,
         channels: [usize; 2],
         rows: usize,
-        activation: Activation,
+        end: End,
         [input, target]: [MapSlice<u16>; 2],
     ) -> Result<(), BuildError> {
         let [from, to] = channels;
         let weight = self.weight(&format!("{name}.weight"), &[to, from])?;
+        let (activation, addend) = match end {
+            End::Gelu => (Activation::Gelu, None),
+            End::Residual => (Activation::None, Some(target.clone())),
+        };
         let layer = Linear {
             weight: &|output, input| weight[output * from + input],
             bias: self.weight(&format!("{name}.bias"), &[to])?,
             channels,
             activation,
-            addend: None,
-        };
-        self.linear(rows, &layer, input, target)
-    }
-
-    /// A layer with its stored weights whose result is added to `target`.
-    fn residual(
-        &mut self,
-        name: &str,
-        channels: [usize; 2],
-        rows: usize,
-        [input, target]: [MapSlice<u16>; 2],
-    ) -> Result<(), BuildError> {
-        let [from, to] = channels;
-        let weight = self.weight(&format!("{name}.weight"), &[to, from])?;
-        let layer = Linear {
-            weight: &|output, input| weight[output * from + input],
-            bias: self.weight(&format!("{name}.bias"), &[to])?,
-            channels,
-            activation: Activation::None,
-            addend: Some(target.clone()),
+            addend,
         };
         self.linear(rows, &layer, input, target)
     }

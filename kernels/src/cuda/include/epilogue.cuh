@@ -8,7 +8,7 @@ namespace bev {
 enum Activation : u32 { ACTIVATION_NONE = 0, ACTIVATION_RELU = 1, ACTIVATION_GELU = 2 };
 
 // x * Phi(x) with the normal distribution function: Phi - 1/2 as an odd polynomial of x within +-4.5, off by at
-// most 6e-5 for |x| up to 12. A tenth of the instructions of erff, with which the epilogues outgrow the
+// most 6e-5 for |x| up to 12. Far fewer instructions than erff, with which the epilogues outgrow the
 // instruction cache.
 __device__ __forceinline__ float gelu(float x) {
     const float u = fminf(fmaxf(x, -4.5f), 4.5f), t = u * u;
